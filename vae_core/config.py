@@ -1,0 +1,220 @@
+"""Configuration: one pydantic model a stage. The same models validate YAML, the CLI and the form in Prefect's UI."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from vae_core.errors import ConfigError
+from vae_core.schema import Kind
+
+Device = Literal["auto", "cpu", "cuda"]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+
+def valid_name(name: str) -> str:
+    """Return `name` if it can name an artifact; a name is a folder, so it has no separators and no `..`."""
+    if not _NAME.fullmatch(name) or ".." in name:
+        raise ConfigError(
+            f"name {name!r} is not usable: use letters, digits, '-', '_' and '.', starting with a letter or digit"
+        )
+    return name
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, validate_default=True)
+
+
+class SourceConfig(_Strict):
+    """Where the rows come from and how they are written."""
+
+    path: str | None = Field(None, description="file, folder, glob, URL, or package:file")
+    query: str | None = Field(None, description="SQL query, read through SQLAlchemy; needs `url`")
+    url: str | None = Field(None, description="SQLAlchemy database URL; ${VARIABLE} is read from the environment")
+    format: Literal["auto", "csv", "tsv", "parquet", "arrow", "jsonl"] = "auto"
+    delimiter: str | None = Field(None, description="inferred when not given")
+    encoding: str | None = Field(None, description="inferred when not given")
+    header: bool = Field(True, description="whether the first line names the columns")
+    names: list[str] | None = Field(None, description="column names, for a file without a header")
+    null_values: list[str] = Field(
+        ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?"], description="text that means missing"
+    )
+    max_rejected: float = Field(0.01, ge=0, le=1, description="share of malformed rows past which ingestion fails")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SourceConfig:
+        if (self.path is None) == (self.query is None):
+            raise ValueError("give either `path` or `query` with `url`")
+        if self.query is not None and self.url is None:
+            raise ValueError("`query` needs `url`")
+        return self
+
+
+class ColumnConfig(_Strict):
+    """Overrides for one column."""
+
+    kind: Kind | None = Field(None, description="what the column is, where the inference is wrong")
+    drop: bool = Field(False, description="leave the column out of the snapshot and of the output")
+    likelihood: Literal["categorical", "gaussian"] = "categorical"
+
+
+class SchemaConfig(_Strict):
+    """Overrides of the inferred schema."""
+
+    columns: dict[str, ColumnConfig] = Field(default_factory=dict)
+
+
+class CodecConfig(_Strict):
+    """How columns become integer codes."""
+
+    min_frequency: int = Field(5, ge=1, description="levels and atoms rarer than this many rows are pooled")
+    max_leaves: int = Field(1024, ge=4, description="finest bins and atoms of a numeric column, at most")
+    split_above: int = Field(48, ge=2, description="columns with more codes are split into coarse and fine")
+
+
+class TrainingConfig(_Strict):
+    """The VAE and its training."""
+
+    seed: int = Field(0, ge=0)
+    max_minutes: float = Field(5.0, gt=0, description="training stops here, whatever the loss")
+    max_steps: int | None = Field(None, ge=1, description="optimiser steps; derived from the rows when not given")
+    batch_size: int = Field(512, ge=2)
+    learning_rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    latent_dim: int = Field(16, ge=1)
+    hidden: int = Field(128, ge=8, description="width of the decoder")
+    beta: float = Field(1.0, gt=0, description="weight of the KL term")
+    free_nats: float = Field(4.0, ge=0, description="floor on the KL, in nats a row")
+    holdout: float = Field(0.1, gt=0, lt=0.5, description="share of the rows held out, at most 20,000 rows")
+    device: Device = "auto"
+    codec: CodecConfig = Field(default_factory=CodecConfig)
+
+
+class EvaluationConfig(_Strict):
+    """What the quality report measures."""
+
+    rows: int = Field(50_000, ge=100, description="rows compared at most; larger tables are sampled")
+    seed: int = Field(0, ge=0)
+    target: str | None = Field(None, description="column predicted by the utility check; chosen when not given")
+
+
+class GateConfig(_Strict):
+    """Thresholds past which a model is not published."""
+
+    enabled: bool = True
+    max_shape_error: float = Field(0.10, ge=0, le=1, description="mean KS / total variation over columns")
+    max_trend_error: float = Field(0.15, ge=0, le=1, description="mean error of pair trends")
+    max_two_sample_auc: float = Field(0.85, ge=0.5, le=1, description="AUC of a classifier of real against synthetic")
+    max_utility_loss: float = Field(0.10, ge=0, le=1, description="train-on-real score minus train-on-synthetic score")
+    max_null_error: float = Field(0.05, ge=0, le=1, description="largest difference of a column's missing share")
+    max_copy_excess: float = Field(
+        0.05, ge=0, le=1, description="share of exact copies of training rows, above that of real held-out rows"
+    )
+    min_kl: float = Field(0.5, ge=0, description="nats a row that the latent carries")
+
+
+class GenerationConfig(_Strict):
+    """How many rows are written, and how."""
+
+    rows: int = Field(10_000, ge=0)
+    seed: int = Field(0, ge=0)
+    rows_per_shard: int = Field(1_048_576, ge=1, description="rounded up to whole noise blocks")
+    batch_size: int = Field(2048, ge=64, description="rows a run of the decoder")
+    workers: int | None = Field(None, ge=1, description="as many as cores when not given")
+    device: Device = "auto"
+    engine: Literal["local"] = "local"
+    compression: Literal["zstd", "snappy", "lz4", "none"] = "zstd"
+    output: str | None = Field(None, description="folder or s3:// address; inside the store when not given")
+    resume: bool = Field(True, description="keep the verified shards of an interrupted run")
+
+
+class PipelineConfig(_Strict):
+    """A whole pipeline: from a source to a published dataset."""
+
+    name: str | None = Field(None, description="names the artifacts; taken from the source when not given")
+    store: str = "artifacts"
+    source: SourceConfig
+    schema_: SchemaConfig = Field(default_factory=SchemaConfig, alias="schema")
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    gate: GateConfig = Field(default_factory=GateConfig)
+    generation: GenerationConfig = Field(default_factory=GenerationConfig)
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_usable(cls, name: str | None) -> str | None:
+        if name is not None:
+            try:
+                valid_name(name)
+            except ConfigError as error:
+                raise ValueError(str(error)) from error
+        return name
+
+
+ConfigModel = TypeVar("ConfigModel", bound=BaseModel)
+
+
+def parse(model: type[ConfigModel], data: Any, where: str = "configuration") -> ConfigModel:
+    """Validate `data` as `model`.
+
+    Raises:
+        ConfigError: one line that names every fault, with the nearest valid name for an unknown key.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: " + "; ".join(_fault(model, e) for e in error.errors())) from None
+
+
+def load(path: str | Path) -> PipelineConfig:
+    """Read a pipeline's configuration from a YAML file.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or fails validation.
+    """
+    import yaml
+
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected a mapping with the key `source`")
+    return parse(PipelineConfig, data, str(path))
+
+
+def nearest(name: str, names: list[str]) -> str:
+    """A hint for a mistyped `name`: the nearest of `names`, or all of them when none is near."""
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return "valid: " + ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+
+
+def _fault(model: type[BaseModel], error: Any) -> str:
+    location = [str(part) for part in error["loc"]]
+    where = ".".join(location) or "top level"
+    if error["type"] == "extra_forbidden":
+        return f"unknown key `{where}`; {nearest(location[-1], _keys(model, location[:-1]))}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"`{where}`: {message}"
+
+
+def _keys(model: type[BaseModel], location: list[str]) -> list[str]:
+    """The keys that `model` accepts at `location`."""
+    fields = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+    if not location:
+        return list(fields)
+    annotation = fields.get(location[0])
+    nested = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, BaseModel)]
+    if not nested:
+        return []
+    rest = location[1:]
+    return _keys(nested[0], rest if annotation in nested else rest[1:])

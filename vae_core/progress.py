@@ -1,0 +1,40 @@
+"""Progress of a long step, shown as a bar on stderr or handed to whoever listens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Told about work as it is done. `done` and `total` are in the step's own unit (rows, seconds)."""
+
+    def __call__(self, done: float, total: float | None = None, note: str = "") -> None: ...
+
+
+def silent(done: float, total: float | None = None, note: str = "") -> None:
+    """A `Progress` that shows nothing."""
+
+
+@contextmanager
+def bar(description: str, unit: str = "rows", *, shown: bool = True) -> Iterator[Progress]:
+    """Show a tqdm bar on stderr for the length of the block; a pipe gets a line every 10 s at most."""
+    if not shown:
+        yield silent
+        return
+    import sys
+
+    from tqdm import tqdm
+
+    interval = 0.1 if sys.stderr.isatty() else 10.0
+    with tqdm(desc=description, unit=f" {unit}", unit_scale=True, mininterval=interval, dynamic_ncols=True) as display:
+
+        def update(done: float, total: float | None = None, note: str = "") -> None:
+            if total is not None and total != display.total:
+                display.total = total
+            if note:
+                display.set_postfix_str(note, refresh=False)
+            display.update(done - display.n)
+
+        yield update
