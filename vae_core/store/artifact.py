@@ -1,0 +1,152 @@
+"""One artifact: an immutable folder that knows what it holds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from vae_core.errors import ArtifactError
+from vae_core.store import manifest as manifests
+from vae_core.store.files import content, fsync_file, fsync_folder, hash_file, storage_errors, write_json
+
+
+@dataclass
+class Artifact:
+    """A finished artifact. Equality of `digest` means equality of everything that produced it."""
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    @classmethod
+    def load(cls, folder: Path) -> Artifact:
+        """Read the artifact in `folder`; the files' sizes are checked, their content is not (see `check`).
+
+        Raises:
+            ArtifactError: no whole manifest is there, or a file is missing or of another size.
+        """
+        artifact = cls(folder, manifests.read(folder))
+        for name, entry in artifact.manifest["files"].items():
+            try:
+                size = (folder / name).stat().st_size
+            except OSError:
+                raise ArtifactError(f"{folder}: {name} is missing; delete the folder and make it again") from None
+            if size != entry["bytes"]:
+                raise ArtifactError(f"{folder}: {name} was changed: {size} bytes, its manifest says {entry['bytes']}")
+        return artifact
+
+    @property
+    def kind(self) -> str:
+        """`snapshots`, `models` or `datasets`."""
+        return str(self.manifest["kind"])
+
+    @property
+    def name(self) -> str:
+        """The name that the user gave."""
+        return str(self.manifest["name"])
+
+    @property
+    def version(self) -> str:
+        """The folder's name: the first digits of the digest."""
+        return str(self.manifest["version"])
+
+    @property
+    def digest(self) -> str:
+        """sha256 of all that produced the artifact."""
+        return str(self.manifest["digest"])
+
+    def file(self, name: str) -> Path:
+        """The path of one recorded file.
+
+        Raises:
+            ArtifactError: the artifact has no such file.
+        """
+        if name not in self.manifest["files"]:
+            raise ArtifactError(f"{self.folder}: it has no {name}")
+        return self.folder / name
+
+    def verify(self) -> list[str]:
+        """Recompute every sha256. Returns the faults (missing, changed or extra files), none for a sound artifact."""
+        there = content(self.folder)
+        recorded = self.manifest["files"]
+        faults = [f"{name} is missing" for name in recorded if name not in there]
+        faults += [f"{name} was changed" for name in recorded if name in there and not self._sound(name)]
+        return faults + [f"{name} is not in the manifest" for name in there if name not in recorded]
+
+    def check(self, *names: str) -> None:
+        """Recompute the sha256 of the named files, all of them by default.
+
+        Raises:
+            ArtifactError: a file is missing or its content isn't what the manifest says.
+        """
+        for name in names or tuple(self.manifest["files"]):
+            path = self.file(name)
+            if not path.is_file():
+                raise ArtifactError(f"{self.folder}: {name} is missing")
+            if not self._sound(name):
+                raise ArtifactError(f"{self.folder}: {name} was changed on disk since it was made; make it again")
+
+    def _sound(self, name: str) -> bool:
+        entry, path = self.manifest["files"][name], self.folder / name
+        return bool(path.stat().st_size == entry["bytes"] and hash_file(path) == entry["sha256"])
+
+    @contextmanager
+    def extend(self, stage: str, config: dict[str, Any], fields: dict[str, Any]) -> Iterator[Path]:
+        """Add files to the artifact: write them into the folder that this yields; they appear together at the end.
+
+        `fields` may be completed inside the block; they are recorded under `manifest["stages"][stage]` with `config`.
+        A crash leaves the artifact sound: while files are exchanged, the manifest doesn't list the ones that change,
+        nor the stage, which is then simply done again.
+
+        Raises:
+            StorageError: the folder can't be written.
+        """
+        with storage_errors(self.folder):
+            staging = self.folder / f".staging-{uuid.uuid4().hex}"
+            staging.mkdir()
+            try:
+                yield staging
+                files = record_files(staging)
+                with FileLock(self.folder / ".lock", is_singleton=True):
+                    self._publish(stage, staging, files, config, fields)
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
+
+    def _publish(
+        self, stage: str, staging: Path, files: dict[str, Any], config: dict[str, Any], fields: dict[str, Any]
+    ) -> None:
+        # Another stage may have extended the artifact meanwhile: its record is kept.
+        current = manifests.read(self.folder)
+        if files.keys() & current["files"].keys():
+            current["files"] = {name: entry for name, entry in current["files"].items() if name not in files}
+            current["stages"].pop(stage, None)
+            write_json(self.folder / manifests.MANIFEST, current)
+        for name in files:
+            target = self.folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (staging / name).replace(target)
+            fsync_folder(target.parent)
+        current["files"] = dict(sorted((current["files"] | files).items()))
+        done = {"config": config, "files": sorted(files), "created": datetime.now(UTC).isoformat()}
+        current["stages"][stage] = manifests.redact(done | {"libraries": manifests.libraries()} | fields)
+        write_json(self.folder / manifests.MANIFEST, current)
+        self.manifest = current
+
+
+def record_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and sha256 of every file under `folder`, each fsynced with its folder."""
+    files = {}
+    for name, path in content(folder).items():
+        fsync_file(path)
+        files[name] = {"bytes": path.stat().st_size, "sha256": hash_file(path)}
+    for inner, _, _ in os.walk(folder):
+        fsync_folder(Path(inner))
+    return files
