@@ -1,0 +1,56 @@
+"""Gradient-boosted trees on frames: the classifier and the regressor that the checks share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from vae_core.quality.frames import Floats, Frame
+
+MAX_LEVELS = 250
+"""Categories that the trees split as sets; a column with more is read as ranks of its levels by frequency."""
+
+MAX_CELLS = 2_000_000
+"""Rows times columns that one model is fitted on, at most: bounds the time on wide tables."""
+
+
+def matrix(frame: Frame, columns: list[int]) -> Floats:
+    """Float64 [n, c] of the columns at `columns`, NaN for missing."""
+    values = np.stack([np.asarray(frame.values[i], np.float64) for i in columns], axis=1)
+    for position, i in enumerate(columns):
+        if not frame.features[i].numeric:
+            values[values[:, position] < 0, position] = np.nan
+    return values
+
+
+def rows_for(columns: int) -> int:
+    """Rows that a model on so many columns is fitted on, at most."""
+    return max(2_000, MAX_CELLS // max(1, columns))
+
+
+def classifier(frame: Frame, columns: list[int], seed: int) -> Any:
+    """A scikit-learn classifier that takes `matrix(frame, columns)`; stops by itself when nothing is left to learn."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    return HistGradientBoostingClassifier(**_settings(frame, columns, seed))
+
+
+def regressor(frame: Frame, columns: list[int], seed: int) -> Any:
+    """A scikit-learn regressor that takes `matrix(frame, columns)`."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    return HistGradientBoostingRegressor(**_settings(frame, columns, seed))
+
+
+def _settings(frame: Frame, columns: list[int], seed: int) -> dict[str, Any]:
+    features = [frame.features[i] for i in columns]
+    return {
+        "categorical_features": [not f.numeric and len(f.levels) <= MAX_LEVELS for f in features],
+        "learning_rate": 0.2,
+        "max_iter": 100,
+        "early_stopping": True,
+        "validation_fraction": 0.1,
+        "n_iter_no_change": 8,
+        "random_state": seed,
+    }

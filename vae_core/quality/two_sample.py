@@ -1,0 +1,146 @@
+"""Can a classifier tell synthetic rows from real ones? At an AUC of 0.5 it can't."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vae_core.quality.frames import Codes, Floats, Frame, stack
+from vae_core.quality.trees import MAX_LEVELS, classifier, matrix, rows_for
+
+FOLDS = 3
+_IMPORTANCE_ROWS = 4_000
+_BINS = 100
+
+
+@dataclass(frozen=True)
+class TwoSample:
+    """What the classifier found.
+
+    Attributes:
+        auc: of real against synthetic, cross-validated; 0.5 when the trees learn nothing.
+        importance: for each column, how much of the AUC is lost when its values are shuffled; empty when not asked.
+    """
+
+    auc: float
+    importance: dict[str, float]
+
+
+def score(auc: float) -> float:
+    """1 when real and synthetic can't be told apart, 0 when they always can."""
+    return 1 - max(0.0, 2 * auc - 1)
+
+
+def auc_of(positive: Floats, negative: Floats) -> float:
+    """Probability that a score of `positive` [n] is above one of `negative` [m]; ties count half."""
+    negative = np.sort(negative)
+    below = np.searchsorted(negative, positive, side="left")
+    not_above = np.searchsorted(negative, positive, side="right")
+    return float((below + not_above).mean() / 2 / len(negative))
+
+
+def two_sample(real: Frame, synthetic: Frame, seed: int = 0, *, importance: bool = True) -> TwoSample:
+    """Cross-validate boosted trees that tell `synthetic` from `real`, on as many rows of each.
+
+    Missing values are left to the trees, categories are split as sets; wide tables are sampled to bound the time.
+    """
+    columns = list(range(len(real.features)))
+    rows = min(real.rows, synthetic.rows, rows_for(len(columns)))
+    both = _ranked(stack(real.sample(rows, seed), synthetic.sample(rows, seed + 1)))
+    x, y = matrix(both, columns), np.repeat([0, 1], rows)
+    generator = np.random.default_rng([seed, 2])
+    # every fold has its share of either side
+    fold = np.concatenate([generator.permutation(np.arange(rows) % FOLDS) for _ in range(2)])
+    aucs = []
+    lost: dict[str, float] = {}
+    for k in range(FOLDS):
+        test = fold == k
+        model = classifier(both, columns, seed + k).fit(x[~test], y[~test])
+        aucs.append(_auc(y[test], model.predict_proba(x[test])[:, 1]))
+        if importance and k == 0:
+            lost = _importance(model, x[test], y[test], [f.name for f in both.features], generator)
+    return TwoSample(float(np.mean(aucs)), lost)
+
+
+def _ranked(both: Frame) -> Frame:
+    """`both` with the codes of each category in the order of its frequency in both sides together.
+
+    Columns of many levels are read as ranks. An order taken from one side would tell the sides apart: levels that
+    happen to be rare in it are, on average, less rare in any other sample. Ties go by the level's text for the same reason.
+    """
+    values = list(both.values)
+    for i, feature in enumerate(both.features):
+        if len(feature.levels) > MAX_LEVELS:
+            codes = both.values[i].astype(np.int32)
+            counts = np.bincount(codes + 1, minlength=len(feature.levels) + 1)[1:]
+            rank = np.empty(len(counts) + 1, np.int32)
+            rank[np.lexsort((feature.levels, -counts))] = np.arange(len(counts))
+            rank[-1] = -1
+            values[i] = rank[codes]
+    return Frame(both.features, tuple(values), both.rows)
+
+
+def _auc(y: npt.NDArray[np.int64], scores: Floats) -> float:
+    return auc_of(scores[y == 1], scores[y == 0])
+
+
+def _importance(
+    model: object, x: Floats, y: npt.NDArray[np.int64], names: list[str], generator: np.random.Generator
+) -> dict[str, float]:
+    """AUC lost when a column of `x` is shuffled, for each column."""
+    chosen = generator.permutation(len(x))[:_IMPORTANCE_ROWS]
+    x, y = x[chosen], y[chosen]
+    whole = _auc(y, model.predict_proba(x)[:, 1])  # type: ignore[attr-defined]
+    lost = {}
+    for i, name in enumerate(names):
+        shuffled = x.copy()
+        shuffled[:, i] = generator.permutation(shuffled[:, i])
+        lost[name] = max(0.0, whole - _auc(y, model.predict_proba(shuffled)[:, 1]))  # type: ignore[attr-defined]
+    return lost
+
+
+def marginal_aucs(real: Frame, synthetic: Frame, seed: int = 0) -> dict[str, float]:
+    """For each column, the AUC of telling synthetic from real by that column alone.
+
+    The column is cut into bins; the likelihood ratio of a bin is learned on one half of the rows and scored on the
+    other, both ways, so that noise scores 0.5.
+    """
+    rows = min(real.rows, synthetic.rows)
+    a, b = real.sample(rows, seed), synthetic.sample(rows, seed + 1)
+    both = stack(a, b)
+    half = np.random.default_rng([seed, 3]).permutation(rows) % 2 == 0
+    result = {}
+    for i, feature in enumerate(both.features):
+        codes = _binned(both.values[i]) if feature.numeric else np.asarray(both.values[i] + 1, np.int32)
+        size = int(codes.max(initial=0)) + 1
+        counts = [np.bincount(side[part], minlength=size) for part in (half, ~half) for side in np.split(codes, 2)]
+        result[feature.name] = (_ratio_auc(*counts) + _ratio_auc(*counts[2:], *counts[:2])) / 2
+    return result
+
+
+def _binned(values: Floats | Codes) -> Codes:
+    """Quantile bins of numbers, 0 for missing; a value with mass of its own gets its own bin."""
+    missing = np.isnan(values)
+    edges = np.unique(np.quantile(values[~missing], np.linspace(0, 1, _BINS + 1))) if not missing.all() else [0.0]
+    # each edge is a bin too: twice the position, plus one past an exact hit
+    codes = np.searchsorted(edges, values, side="left") + np.searchsorted(edges, values, side="right")
+    return np.where(missing, 0, codes + 1).astype(np.int32)
+
+
+def _ratio_auc(
+    real: npt.NDArray[np.int64],
+    synthetic: npt.NDArray[np.int64],
+    real_test: npt.NDArray[np.int64],
+    synthetic_test: npt.NDArray[np.int64],
+) -> float:
+    """AUC on the test counts of each bin, of the ratio learned from the others."""
+    ratio = (synthetic + 0.5) / (real + synthetic + 1.0)
+    order = np.argsort(ratio, kind="stable")
+    ratio, p, q = ratio[order], synthetic_test[order], real_test[order]
+    # bins of one ratio tie
+    starts = np.flatnonzero(np.r_[True, ratio[1:] > ratio[:-1]])
+    p, q = np.add.reduceat(p, starts), np.add.reduceat(q, starts)
+    below = np.cumsum(q) - q
+    return float((p * (below + q / 2)).sum() / max(1, p.sum()) / max(1, q.sum()))
