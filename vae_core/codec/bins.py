@@ -1,0 +1,211 @@
+"""Bins of a numeric part: how the rows that are not atoms are cut, and how a value is drawn inside a bin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vae_core.codec.grid import Grid
+from vae_core.codec.storage import Array, Bools, Ints
+
+SEGMENTS = 4  # pieces of equal mass of the law inside a bin
+MIN_ROWS = 8  # rows of a bin, at least
+MAX_SEEN = 65_536  # seen values kept over all bins, at most
+
+
+def cut(values: Array, counts: Array, atoms: Array, target: float, minimum: int) -> list[tuple[int, int]]:
+    """Cut sorted `values` [m] with `counts` rows each into bins [first, last) of about `target` rows.
+
+    A bin is also cut where an atom falls strictly inside it, if both sides keep `minimum` rows.
+    """
+    cumulative = np.append(0, np.cumsum(counts))
+    total = int(cumulative[-1])
+    bins = max(1, int(total // target))
+    edges = [0]
+    while edges[-1] < len(values):
+        done = int(cumulative[edges[-1]])
+        goal = done + (total - done) / max(1, bins - len(edges) + 1)
+        edge = max(edges[-1] + 1, int(np.searchsorted(cumulative, goal - 0.5)))
+        if total - cumulative[min(edge, len(values))] < minimum:
+            edge = len(values)
+        edges.append(min(edge, len(values)))
+    places = np.unique(np.searchsorted(values, atoms))  # an atom lies between values[place-1] and values[place]
+    cuts = []
+    for first, last in zip(edges[:-1], edges[1:], strict=True):
+        start = first
+        for place in places[(places > first) & (places < last)]:
+            if min(cumulative[place] - cumulative[start], cumulative[last] - cumulative[place]) >= minimum:
+                cuts.append((start, int(place)))
+                start = int(place)
+        cuts.append((start, last))
+    return cuts
+
+
+@dataclass(frozen=True, eq=False)
+class Bins:
+    """Intervals of a numeric part and the law of the values inside each.
+
+    With a grid, positions count the grid points that are not atoms ("free" points), so that a bin may straddle atoms
+    and never give one. Without a grid they are the values themselves.
+
+    Attributes:
+        lower, upper: ends of each bin, values [b]; disjoint and sorted.
+        base: free point of `lower`, int64 [b]; zeros without a grid.
+        knots: SEGMENTS+1 positions after `base` between which the law is uniform, float64 [b, SEGMENTS+1].
+        seen: values that a bin of few frequent values draws from, all bins after one another [s].
+        seen_share: cumulated weights of `seen`, restarting in each bin and ending at 1, float64 [s].
+        seen_start: where each bin's `seen` begin [b+1]; an empty range means that the bin is drawn from its knots.
+        atoms: grid indices of the atoms, sorted int64 [a] (values without a grid).
+        grid: the column's grid.
+    """
+
+    lower: Array
+    upper: Array
+    base: Ints
+    knots: Array
+    seen: Array
+    seen_share: Array
+    seen_start: Ints
+    atoms: Array
+    grid: Grid | None
+
+    @classmethod
+    def fit(
+        cls,
+        values: Array,
+        counts: Array,
+        ranges: list[tuple[int, int]],
+        atoms: Array,
+        grid: Grid | None,
+        limits: tuple[Any, Any],
+        min_frequency: int,
+    ) -> tuple[Bins, Array]:
+        """Bins over `ranges` of sorted `values` [m] with `counts`, not beyond `limits`; and the rows of each bin.
+
+        A bin that has no point of its own left between the limits is dropped.
+        """
+        lower, upper, knots, base, mass, seen = [], [], [], [], [], []
+        taken = grid.index(atoms) if grid else atoms
+        frequent = counts >= min_frequency
+        keep_seen = int(frequent.sum()) <= MAX_SEEN
+        for first, last in ranges:
+            x, c = values[first:last], counts[first:last]
+            low, high = max(x[0], limits[0]), min(x[-1], limits[1])
+            if low > high:
+                low = high = x[np.searchsorted(np.cumsum(c), c.sum() / 2)]
+            inner = np.clip(_quantiles(x, c), low, high)
+            rows = int(c.sum())
+            if grid:
+                ends = grid.index(np.array([low, high], dtype=values.dtype))
+                start = int(ends[0] - np.searchsorted(taken, ends[0], "left"))
+                stop = int(ends[1] - np.searchsorted(taken, ends[1], "right")) + 1
+                if stop <= start:
+                    continue
+                k = grid.index(inner)
+                inner = np.clip((k - np.searchsorted(taken, k, "left")) - start, 0, stop - 1 - start)
+                span = float(stop - start)
+                base.append(start)
+            else:
+                inner, span = inner.astype(np.float64), float(high)
+                base.append(0)
+            zero = 0.0 if grid else float(low)
+            if rows >= SEGMENTS * min_frequency:
+                knots.append([zero, *inner.tolist(), span])
+            else:
+                even = np.arange(SEGMENTS + 1) / SEGMENTS
+                knots.append((zero * (1 - even) + span * even).tolist())
+            lower.append(low)
+            upper.append(high)
+            mass.append(rows)
+            often = frequent[first:last] & (x >= low) & (x <= high)
+            seen.append((x[often], c[often]) if keep_seen and 2 * c[often].sum() >= rows and often.any() else None)
+        parts = [(x, np.cumsum(c) / c.sum()) for x, c in (s for s in seen if s is not None)]
+        bins = cls(
+            np.array(lower, dtype=values.dtype),
+            np.array(upper, dtype=values.dtype),
+            np.array(base, dtype=np.int64),
+            np.array(knots, dtype=np.float64).reshape(-1, SEGMENTS + 1),
+            np.concatenate([values[:0], *(x for x, _ in parts)]),
+            np.concatenate([np.zeros(0), *(share for _, share in parts)]),
+            np.cumsum([0, *(0 if s is None else len(s[0]) for s in seen)], dtype=np.int64),
+            taken,
+            grid,
+        )
+        return bins, np.array(mass, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.lower)
+
+    def draw(self, which: Array, position: Array) -> Array:
+        """The value of bin which[i] at position[i] in [0, 1); it never decreases with the position."""
+        scaled = position * SEGMENTS
+        segment = scaled.astype(np.int64)
+        part = scaled - segment
+        left = self.knots[which, segment]
+        right = self.knots[which, segment + 1]
+        if self.grid is None:
+            values = (left * (1 - part) + right * part).astype(self.lower.dtype)
+            values = self._off_atoms(np.clip(values, self.lower[which], self.upper[which]), which)
+        else:
+            last = self.knots[which, SEGMENTS] - 1
+            offset = np.minimum(np.floor(left + part * (right - left)), last)
+            free = (self.base[which].view(np.uint64) + offset.astype(np.uint64)).view(np.int64)
+            values = self.grid.value(self._skip_atoms(free))
+            values = np.clip(values, self.lower[which], self.upper[which])  # spans past 2^53 round
+        sizes = np.diff(self.seen_start)
+        rows = np.flatnonzero(sizes[which] > 0)
+        if len(rows):
+            values[rows] = self._draw_seen(which[rows], position[rows])
+        return values
+
+    def _skip_atoms(self, free: Ints) -> Ints:
+        """Grid index of the free[i]-th grid point that is not an atom."""
+        if not len(self.atoms):
+            return free
+        return np.asarray(free + np.searchsorted(self.atoms - np.arange(len(self.atoms)), free, "right"))
+
+    def _off_atoms(self, values: Array, which: Array) -> Array:
+        """Replace a drawn value that happens to equal an atom by the lower end of its bin."""
+        if len(self.atoms):
+            at = np.minimum(np.searchsorted(self.atoms, values), len(self.atoms) - 1)
+            values = np.where(self.atoms[at] == values, self.lower[which], values)
+        return values
+
+    def _draw_seen(self, which: Array, position: Array) -> Array:
+        owner = np.repeat(np.arange(len(self), dtype=np.float64), np.diff(self.seen_start))
+        at = np.searchsorted(owner + self.seen_share, which + position, "right")
+        return np.asarray(self.seen[np.clip(at, self.seen_start[which], self.seen_start[which + 1] - 1)])
+
+    def find(self, values: Array) -> tuple[Array, Bools]:
+        """The bin that holds each value [n], and whether one does; if none, the first bin above it (or the last)."""
+        at = np.minimum(np.searchsorted(self.upper, values), len(self) - 1)
+        return at, np.asarray((values >= self.lower[at]) & (values <= self.upper[at]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        arrays = ("lower", "upper", "base", "knots", "seen", "seen_share", "seen_start")
+        return {name: getattr(self, name).tolist() for name in arrays}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], atoms: Array, grid: Grid | None) -> Bins:
+        """Inverse of `to_dict`; `atoms` are the values of the atoms, whose dtype is the column's."""
+        return cls(
+            np.array(data["lower"], dtype=atoms.dtype),
+            np.array(data["upper"], dtype=atoms.dtype),
+            np.array(data["base"], dtype=np.int64),
+            np.array(data["knots"], dtype=np.float64).reshape(-1, SEGMENTS + 1),
+            np.array(data["seen"], dtype=atoms.dtype),
+            np.array(data["seen_share"], dtype=np.float64),
+            np.array(data["seen_start"], dtype=np.int64),
+            grid.index(atoms) if grid else atoms,
+            grid,
+        )
+
+
+def _quantiles(values: Array, counts: Array) -> Array:
+    """The SEGMENTS-1 inner quantiles of sorted `values` with `counts`."""
+    cumulative = np.cumsum(counts)
+    goals = cumulative[-1] * np.arange(1, SEGMENTS) / SEGMENTS
+    return np.asarray(values[np.searchsorted(cumulative, goals)])

@@ -1,0 +1,212 @@
+"""The codec: columns of a table ↔ integer codes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from vae_core.codec import storage
+from vae_core.codec.fillers import Filler
+from vae_core.codec.fitting import fit_parts
+from vae_core.codec.forms import Form
+from vae_core.codec.kinds import column_from_dict, fit_column
+from vae_core.codec.parts import Encoded, GaussianPart, Part, SubColumn
+from vae_core.codec.storage import Array
+from vae_core.config import CodecConfig
+from vae_core.errors import ArtifactError, SourceError
+from vae_core.schema import Kind, Schema
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Codec:
+    """Turns rows into codes and codes into rows of exactly the source's Arrow schema.
+
+    Immutable; every method is a pure function of its inputs, so threads may share one.
+
+    Attributes:
+        schema: of the source.
+        forms: of each column, a `Form` (it has parts) or a `Filler` (it is not learned).
+        parts: of all columns, in source order.
+        sub_columns: what the model sees, in source order.
+    """
+
+    schema: Schema
+    forms: tuple[Form | Filler, ...]
+    parts: tuple[Part | GaussianPart, ...]
+    sub_columns: tuple[SubColumn, ...]
+
+    @classmethod
+    def fit(cls, table: pa.Table, schema: Schema, config: CodecConfig, *, seed: int = 0) -> Codec:
+        """Learn levels, atoms, bins and dependencies from training rows.
+
+        Args:
+            table: the rows, with the schema's columns; at most a few million of them.
+            schema: what the columns are.
+            config: how columns become codes.
+            seed: unused; fitting draws nothing at random.
+
+        Raises:
+            SourceError: there are no rows.
+            ConfigError: a column can't be of the kind that the schema says.
+        """
+        if table.num_rows == 0:
+            raise SourceError("there are no rows to learn from")
+        arrays = {i: storage.whole(table.column(c.name)) for i, c in enumerate(schema.columns)}
+        forms = [
+            fit_column(arrays[i], schema.arrow.field(i), column, schema.rows, config)
+            for i, column in enumerate(schema.columns)
+        ]
+        learned = {i: form for i, form in enumerate(forms) if isinstance(form, Form)}
+        parts, subs = fit_parts(learned, arrays, schema, config)
+        return cls(schema, tuple(forms), tuple(parts), tuple(subs))
+
+    @property
+    def left_out(self) -> list[tuple[str, str]]:
+        """Columns that are written without having been learned, where that loses something, and why."""
+        why = "free text is not learned; it is written as missing"
+        return [(column.name, why) for column in self.schema.columns if column.kind is Kind.TEXT]
+
+    @property
+    def dependencies(self) -> list[tuple[str, str]]:
+        """(determinant's column, dependent column) of every part that is looked up."""
+        names = [column.name for column in self.schema.columns]
+        return [
+            (names[self.parts[part.determinant].column], names[part.column])
+            for part in self.parts
+            if isinstance(part, Part) and part.determinant is not None
+        ]
+
+    @cached_property
+    def positions(self) -> int:
+        """Number of position inputs of `decode`."""
+        return sum(sub.position or sub.gaussian for sub in self.sub_columns)
+
+    @cached_property
+    def _parts_of(self) -> dict[int, list[int]]:
+        """Indices of the parts of each column."""
+        own: dict[int, list[int]] = {}
+        for k, part in enumerate(self.parts):
+            own.setdefault(part.column, []).append(k)
+        return own
+
+    def encode(self, table: pa.Table | pa.RecordBatch) -> Encoded:
+        """Codes int32 [n, sub-columns] and standardised reals float32 [n, Gaussian sub-columns] of rows."""
+        rows = table.num_rows
+        codes = np.zeros((rows, len(self.sub_columns)), dtype=np.int32, order="F")
+        reals = np.zeros((rows, sum(sub.gaussian for sub in self.sub_columns)), dtype=np.float32)
+        for column, own in self._parts_of.items():
+            if all(not self.parts[k].subs for k in own):
+                continue
+            form = self.forms[column]
+            assert isinstance(form, Form)
+            array = storage.whole(table.column(self.schema.columns[column].name))
+            missing = storage.missing_mask(array)
+            for k, values in zip(own, form.split(array), strict=True):
+                part = self.parts[k]
+                if isinstance(part, GaussianPart):
+                    part.encode(values, missing, codes, reals)
+                elif part.layout is not None:
+                    part.encode(values, missing, codes)
+        return Encoded(codes, reals)
+
+    def decode(self, codes: Array, position: Array | None, first_row: int, seed: int = 0) -> pa.RecordBatch:
+        """Rows of exactly the source's schema.
+
+        Args:
+            codes: integers [n, sub-columns].
+            position: floats [n, positions] in [0, 1), or a standardised real for a Gaussian sub-column; the middle of
+                bins when `None`.
+            first_row: number of the first row in the dataset; it makes identifiers unique.
+            seed: of the dataset; identifiers depend on it.
+        """
+        arrays = self.decode_columns(codes, position, first_row, seed)
+        fields = self.schema.arrow
+        plain = [a if a.type == fields.field(i).type else a.cast(fields.field(i).type) for i, a in enumerate(arrays)]
+        return pa.RecordBatch.from_arrays(plain, schema=fields)
+
+    def decode_columns(self, codes: Array, position: Array | None, first_row: int, seed: int = 0) -> list[pa.Array]:
+        """As `decode`, but text levels stay dictionary arrays: a Parquet writer needs no strings of its own."""
+        rows = len(codes)
+        leaves = self._leaves(codes)
+        arrays = []
+        for column, form in enumerate(self.forms):
+            if not isinstance(form, Form):
+                arrays.append(form.fill(first_row, rows, seed))
+                continue
+            missing: Array | None = None
+            values = []
+            for k in self._parts_of[column]:
+                part = self.parts[k]
+                if isinstance(part, GaussianPart):
+                    value, absent = part.decode(codes, position)
+                else:
+                    value, absent = part.decode(leaves[k], position)
+                values.append(value)
+                if absent is not None:
+                    missing = absent if missing is None else missing | absent
+            own = [part.leaves for k in self._parts_of[column] if isinstance(part := self.parts[k], Part)]
+            arrays.append(form.join(values, own, missing))
+        return arrays
+
+    def _leaves(self, codes: Array) -> dict[int, Array]:
+        """Leaf of each row for each part that has leaves; determinants are never dependent themselves."""
+        leaves: dict[int, Array] = {}
+        looked_up = []
+        for k, part in enumerate(self.parts):
+            if not isinstance(part, Part):
+                continue
+            if part.layout is not None:
+                leaves[k] = part.layout.decode([codes[:, sub] for sub in part.subs])
+            elif part.determinant is None:
+                leaves[k] = np.zeros(len(codes), dtype=np.int64)
+            else:
+                looked_up.append((k, part.determinant, part.table))
+        for k, determinant, table in looked_up:
+            assert table is not None
+            leaves[k] = table[leaves[determinant]]
+        return leaves
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types, exactly."""
+        return {
+            "format": FORMAT,
+            "schema": self.schema.to_dict(),
+            "forms": [form.to_dict() for form in self.forms],
+            "parts": [{"gaussian_part": isinstance(part, GaussianPart), **part.to_dict()} for part in self.parts],
+            "names": [sub.name for sub in self.sub_columns],
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Codec:
+        """Inverse of `to_dict`.
+
+        Raises:
+            ArtifactError: the codec was written by another version of the format.
+        """
+        if data.get("format") != FORMAT:
+            raise ArtifactError(f"codec has format {data.get('format')!r}, not {FORMAT}; train the model again")
+        schema = Schema.from_dict(data["schema"])
+        parts = [
+            GaussianPart.from_dict(part) if part["gaussian_part"] else Part.from_dict(part) for part in data["parts"]
+        ]
+        subs: list[SubColumn] = []
+        for part in parts:
+            column = schema.columns[part.column].name
+            subs.extend(part.sub_columns(data["names"][len(subs)] if part.subs else "", column, subs))
+        forms = tuple(column_from_dict(form) for form in data["forms"])
+        named = tuple(replace(sub, name=name) for sub, name in zip(subs, data["names"], strict=True))
+        return cls(schema, forms, tuple(parts), named)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the codec's canonical JSON, hexadecimal."""
+        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,94 @@
+"""Functional dependencies between parts: what one part says about another on every row is not learned but looked up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vae_core.codec.storage import Array
+
+MAX_VALUES = 65_536  # values of a part that is looked up, at most
+_SUPPORT = 5  # rows a value of the determinant, on average
+_MINORITY_SUPPORT = 3  # the same among the rows that do not have the dependent's commonest value
+_SAMPLE = 5_000
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A part as both ends of a dependency may see it.
+
+    Attributes:
+        values: id of each row's exact value, missing being one, int32 [n].
+        size: number of ids.
+        leaves: id of each row's leaf as a determinant: -1 where the leaf is never generated or not one exact value,
+            int32 [n]; `None` when the part can't be a determinant.
+        leaf_count: number of leaf ids.
+        dependent: whether the part may be looked up.
+    """
+
+    values: Array
+    size: int
+    leaves: Array | None
+    leaf_count: int
+    dependent: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Dependency:
+    """A part's value id (-1 where the determinant's leaf was never seen) for each leaf id of its determinant."""
+
+    determinant: int
+    table: Array
+
+
+def find(candidates: list[Candidate]) -> dict[int, Dependency]:
+    """The parts that are functions of another one, each with its determinant, which is never a dependent itself.
+
+    Of two parts that determine each other the first is the determinant. Of several determinants the one with the fewest
+    leaves is taken.
+    """
+    edges: dict[int, dict[int, Array]] = {}
+    rows = len(candidates[0].values) if candidates else 0
+    step = max(1, rows // _SAMPLE)
+    for a, source in enumerate(candidates):
+        if source.leaves is None or not 2 <= source.leaf_count < rows / _SUPPORT:
+            continue
+        sample = np.ascontiguousarray(source.leaves[::step])
+        for b, target in enumerate(candidates):
+            if a == b or not target.dependent or not 2 <= target.size <= MAX_VALUES:
+                continue
+            if _table(sample, target.values[::step], source.leaf_count) is None:
+                continue
+            table = _table(source.leaves, target.values, source.leaf_count)
+            if table is not None and _is_evident(source.leaves, target.values, table):
+                edges.setdefault(b, {})[a] = table
+    found: dict[int, Dependency] = {}
+    for b, tables in edges.items():
+        roots = [a for a in tables if not _determined(a, edges)]
+        if roots and _determined(b, edges):
+            best = min(roots, key=lambda a: (candidates[a].leaf_count, a))
+            found[b] = Dependency(best, tables[best])
+    return found
+
+
+def _determined(part: int, edges: dict[int, dict[int, Array]]) -> bool:
+    """Whether another part determines this one, and is not determined by it in turn unless it comes first."""
+    return any(part not in edges.get(a, {}) or a < part for a in edges.get(part, {}))
+
+
+def _table(leaves: Array, values: Array, leaf_count: int) -> Array | None:
+    """The value id for each leaf id, if no leaf has two."""
+    known = leaves >= 0
+    table = np.full(leaf_count + 1, -1, dtype=np.int64)
+    table[leaves] = values  # leaf -1 is the last entry, which is not looked at
+    return table[:-1] if bool(((table[leaves] == values) | ~known).all()) else None
+
+
+def _is_evident(leaves: Array, values: Array, table: Array) -> bool:
+    """Whether the dependent varies over the rows that were checked, with enough rows a leaf not to be chance."""
+    counts = np.bincount(leaves[leaves >= 0], minlength=len(table))
+    seen = counts > 0
+    rows_of_value = np.bincount(table[seen], weights=counts[seen])
+    minority = seen & (table != int(np.argmax(rows_of_value)))
+    return bool(minority.any()) and int(counts[minority].sum()) >= _MINORITY_SUPPORT * int(minority.sum())

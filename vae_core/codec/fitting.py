@@ -1,0 +1,238 @@
+"""Fitting a codec: parts are factorised once, then everything is decided on the integers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from vae_core.codec import storage
+from vae_core.codec.association import order_levels
+from vae_core.codec.dependencies import Candidate, Dependency, find
+from vae_core.codec.forms import Form, Leaves, Values, sorted_levels
+from vae_core.codec.gaussian import Gaussian
+from vae_core.codec.layout import Layout
+from vae_core.codec.leaves import NumericLeaves
+from vae_core.codec.levels import Levels
+from vae_core.codec.parts import GaussianPart, Part, SubColumn
+from vae_core.codec.storage import Array, Bools
+from vae_core.config import CodecConfig
+from vae_core.schema import Schema
+
+_LOOSE_ROWS = 0.005  # share of rows that a numeric determinant may move to its nearest atom
+_POOLED_ROWS = 0.05  # share of rows whose level is pooled, past which a part determines nothing
+
+
+@dataclass(eq=False)
+class _Draft:
+    """A part while it is being fitted: `ids` are the indices of each row's value in `uniques`, the last one missing."""
+
+    column: int
+    name: str
+    ids: Array
+    uniques: Values
+    counts: Array
+    nulls: int
+    alone: bool
+    gaussian: bool
+    leaves: Leaves
+    mass: Array
+    exact: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # leaf id of each id, as a determinant
+    dependency: Dependency | None = None
+
+    @property
+    def constant(self) -> bool:
+        return len(self.uniques) == 1
+
+    def leaf_of_id(self) -> Array:
+        """Leaf of each unique value, and of missing."""
+        return np.append(self.leaves.encode(self.uniques), self.leaves.size)
+
+    def candidate(self, config: CodecConfig) -> Candidate:
+        exact = self.leaf_of_id()
+        if isinstance(self.leaves, Levels):
+            exact[:-1][exact[:-1] >= len(self.leaves.values)] = -1
+            limit = _POOLED_ROWS
+        else:
+            same = self.leaves.is_atom(exact[:-1])
+            given = self.leaves.decode(exact[:-1])
+            same &= (given == self.uniques) | (np.isnan(given) & np.isnan(np.asarray(self.uniques)))
+            exact[:-1][~same] = -1
+            limit = _LOOSE_ROWS
+        atoms = np.unique(exact[exact >= 0])
+        exact[exact >= 0] = np.searchsorted(atoms, exact[exact >= 0])  # bins, which are to go, are not counted
+        loose = self.counts[exact[:-1] < 0].sum()
+        source = not self.gaussian and loose <= limit * len(self.ids)
+        dependent = not self.gaussian and (self.alone or not self.nulls)
+        size = len(self.uniques) + (self.nulls > 0)
+        self.exact = exact
+        return Candidate(self.ids, size, exact[self.ids] if source else None, len(atoms), dependent)
+
+
+def fit_parts(
+    forms: dict[int, Form], arrays: dict[int, pa.Array], schema: Schema, config: CodecConfig
+) -> tuple[list[Part | GaussianPart], list[SubColumn]]:
+    """The parts of all columns with a form, in source order, and their sub-columns."""
+    drafts = [draft for index, form in forms.items() for draft in _drafts(index, form, arrays[index], schema, config)]
+    for b, dependency in find([draft.candidate(config) for draft in drafts]).items():
+        drafts[b].dependency = dependency
+    for a in {draft.dependency.determinant for draft in drafts if draft.dependency}:
+        source = drafts[a]
+        if isinstance(source.leaves, NumericLeaves) and source.leaves.positioned:
+            source.leaves, source.mass = NumericLeaves.fit(
+                np.asarray(source.uniques), source.counts, config, closed=True
+            )
+    _order(drafts, config)
+    return _build(drafts, schema, config)
+
+
+def _drafts(index: int, form: Form, array: pa.Array, schema: Schema, config: CodecConfig) -> list[_Draft]:
+    name = schema.columns[index].name
+    wants_gaussian = schema.columns[index].likelihood == "gaussian"
+    missing = storage.missing_mask(array)
+    drafts = []
+    for suffix, values in zip(form.parts, form.split(array), strict=True):
+        gaussian = wants_gaussian and not isinstance(values, pa.Array) and len(form.parts) == 1
+        ids, uniques, counts = factorise(values, missing)
+        leaves: Leaves
+        if isinstance(values, pa.Array):
+            leaves, mass = Levels.fit(uniques, counts, config.min_frequency)
+        else:
+            leaves, mass = NumericLeaves.fit(uniques, counts, config)
+        label = f"{name}.{suffix}" if suffix else name
+        alone = len(form.parts) == 1
+        drafts.append(_Draft(index, label, ids, uniques, counts, array.null_count, alone, gaussian, leaves, mass))
+    return drafts
+
+
+def factorise(values: Values, missing: Bools | None) -> tuple[Array, Values, Array]:
+    """Ids int32 [n] (missing gets the number of uniques), sorted distinct values (NaN last) and the rows of each."""
+    uniques: Values
+    present = values
+    if missing is not None:
+        present = values.filter(pa.array(~missing)) if isinstance(values, pa.Array) else values[~missing]
+    if isinstance(present, pa.Array):
+        encoded = present if pa.types.is_dictionary(present.type) else present.dictionary_encode()
+        found = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32)
+        rows = np.bincount(found, minlength=len(encoded.dictionary))
+        order = sorted_levels(encoded.dictionary).to_numpy(zero_copy_only=False)
+        order = order[rows[order] > 0]
+        rank = np.zeros(len(rows), dtype=np.int32)
+        rank[order] = np.arange(len(order))
+        found, uniques, counts = rank[found], encoded.dictionary.take(pa.array(order)), rows[order]
+    else:
+        found, uniques = pd.factorize(present, sort=True, use_na_sentinel=False)
+        counts = np.bincount(found, minlength=len(uniques))
+    if missing is None:
+        return found.astype(np.int32), uniques, counts
+    ids = np.full(len(missing), len(counts), dtype=np.int32)
+    ids[~missing] = found
+    return ids, uniques, counts
+
+
+def _order(drafts: list[_Draft], config: CodecConfig) -> None:
+    """Put the many levels of a split part in the order of what they go with."""
+    others = []
+    split = []
+    for draft in drafts:
+        if draft.dependency or draft.gaussian or draft.constant:
+            continue
+        size = draft.leaves.size + (draft.nulls > 0)
+        if size <= config.split_above:
+            others.append((draft.leaf_of_id()[draft.ids], size))
+        elif isinstance(draft.leaves, Levels) and not _is_ordered(draft.leaves.values.type):
+            split.append(draft)
+    for draft in split:
+        assert isinstance(draft.leaves, Levels)
+        count = len(draft.leaves.values)
+        order = order_levels(draft.leaf_of_id()[draft.ids], count, others)
+        draft.leaves = draft.leaves.reordered(order)
+        draft.mass[:count] = draft.mass[order]
+
+
+def _is_ordered(kind: pa.DataType) -> bool:
+    return bool(storage.is_integral(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
+def _build(
+    drafts: list[_Draft], schema: Schema, config: CodecConfig
+) -> tuple[list[Part | GaussianPart], list[SubColumn]]:
+    subs: list[SubColumn] = []
+    parts: list[Part | GaussianPart] = []
+    first_sub: dict[int, int] = {}  # of each column that has one
+    for k, draft in enumerate(drafts):
+        column = schema.columns[draft.column].name
+        new: list[SubColumn] = []
+        position = sum(sub.position or sub.gaussian for sub in subs)
+        if draft.gaussian:
+            gaussian = _gaussian(draft, len(subs), position, sum(sub.gaussian for sub in subs), config)
+            new = gaussian.sub_columns(draft.name, column, subs)
+            parts.append(gaussian)
+        elif draft.dependency:
+            leaves, table = _looked_up(draft, drafts[draft.dependency.determinant])
+            parts.append(Part(draft.column, leaves, determinant=draft.dependency.determinant, table=table))
+        elif draft.constant and (not draft.nulls or k != _carrier(drafts, draft.column)):
+            parts.append(Part(draft.column, draft.leaves, table=np.zeros(1, dtype=np.int64)))
+        else:
+            pooled = len(draft.mass) - 1 if not draft.leaves.allowed.all() else None
+            layout = Layout.fit(draft.mass, draft.nulls > 0, config.split_above, pooled)
+            indices = tuple(range(len(subs), len(subs) + len(layout.sizes)))
+            tied = first_sub.get(draft.column) if draft.nulls else None
+            part = Part(
+                draft.column,
+                draft.leaves,
+                layout,
+                indices,
+                position if draft.leaves.positioned else None,
+                tied=tied,
+            )
+            new = part.sub_columns(draft.name, column, subs)
+            parts.append(part)
+        if new:
+            first_sub.setdefault(draft.column, len(subs))
+        subs.extend(new)
+    return parts, _distinct_names(subs)
+
+
+def _carrier(drafts: list[_Draft], column: int) -> int:
+    """The draft of a column that says where the column is missing: the first that is not constant, if one isn't."""
+    own = [k for k, draft in enumerate(drafts) if draft.column == column]
+    return next((k for k in own if not drafts[k].constant), own[0])
+
+
+def _gaussian(draft: _Draft, first: int, position: int, value: int, config: CodecConfig) -> GaussianPart:
+    uniques, counts = np.asarray(draft.uniques), draft.counts
+    finite = ~np.isnan(uniques)
+    nan = not bool(finite.all())
+    law = Gaussian.fit(uniques[finite], counts[finite], config.min_frequency)
+    subs = (first, first + 1) if nan or draft.nulls else (first,)
+    return GaussianPart(draft.column, law, subs, position, value, nan and not draft.nulls)
+
+
+def _looked_up(draft: _Draft, source: _Draft) -> tuple[Leaves, Array]:
+    """The leaves of a dependent part, and its leaf for each leaf of its determinant, missing included in both."""
+    assert draft.dependency is not None
+    ids = np.full(source.leaves.size + 1, int(np.argmax(draft.counts)), dtype=np.int64)
+    said = np.where(source.exact >= 0, draft.dependency.table[source.exact], -1)
+    known = np.flatnonzero(said >= 0)
+    ids[source.leaf_of_id()[known]] = said[known]
+    absent = len(draft.uniques)
+    reached = np.unique(ids[ids < absent])
+    table = np.where(ids < absent, np.searchsorted(reached, ids), len(reached))
+    if isinstance(draft.uniques, pa.Array):
+        return Levels(draft.uniques.take(pa.array(reached)), False, 0), table
+    return NumericLeaves.of_values(draft.uniques[reached]), table
+
+
+def _distinct_names(subs: list[SubColumn]) -> list[SubColumn]:
+    taken: set[str] = set()
+    named = []
+    for sub in subs:
+        name = sub.name
+        while name in taken:
+            name += "'"
+        taken.add(name)
+        named.append(replace(sub, name=name))
+    return named

@@ -1,0 +1,205 @@
+"""Leaves of a numeric part: atoms (one exact value each) and bins (an interval each), in the order of their values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from vae_core.codec.bins import MIN_ROWS, Bins, cut
+from vae_core.codec.grid import Grid
+from vae_core.codec.storage import Array, Bools
+from vae_core.config import CodecConfig
+
+BELOW_ONE = 1.0 - 2.0**-24  # the largest float32 below 1
+
+
+@dataclass(frozen=True, eq=False)
+class NumericLeaves:
+    """Atoms and bins of int64 or float values.
+
+    Attributes:
+        atoms: values of the atoms, sorted [a].
+        bins: the intervals, or none of them.
+        nan: whether NaN is a leaf, the last one.
+    """
+
+    atoms: Array
+    bins: Bins
+    nan: bool
+
+    @classmethod
+    def fit(
+        cls, uniques: Array, counts: Array, config: CodecConfig, *, closed: bool = False
+    ) -> tuple[NumericLeaves, Array]:
+        """Leaves for sorted distinct values [m] (NaN last, if any) with `counts` rows each, and the rows of each leaf.
+
+        Args:
+            uniques: int64, or floats in the column's own width.
+            counts: rows of each.
+            config: `max_leaves` and `min_frequency`.
+            closed: make no bin, so that only exact values are ever given; the rest goes to the nearest atom.
+        """
+        nan_rows = int(counts[-1]) if np.isnan(uniques[-1]) else 0
+        if nan_rows:
+            uniques, counts = uniques[:-1], counts[:-1]
+        rows = int(counts.sum())
+        few = config.min_frequency
+        share = rows / config.max_leaves
+        is_atom = counts >= (few if len(uniques) <= config.max_leaves else max(few, share))
+        rest = ~is_atom
+        if counts[rest].sum() < few or closed:
+            if not is_atom.any() and len(uniques):  # nothing is frequent: the median stands for all
+                is_atom[np.searchsorted(np.cumsum(counts), rows / 2)] = True
+            rest[:] = False
+        atoms = uniques[is_atom]
+        minimum = max(few, MIN_ROWS)
+        ranges = cut(uniques[rest], counts[rest], atoms, max(share, minimum), minimum) if rest.any() else []
+        grid = Grid.fit(uniques)
+        limits = value_limits(uniques, counts, few)
+        bins, bin_mass = Bins.fit(uniques[rest], counts[rest], ranges, atoms, grid, limits, few)
+        leaves = cls(atoms, bins, bool(nan_rows))
+        mass = np.zeros(leaves.size, dtype=np.int64)
+        mass[leaves._atom_leaf] = counts[is_atom]
+        mass[leaves._bin_leaf] = bin_mass
+        if nan_rows:
+            mass[-1] = nan_rows
+        return leaves, mass
+
+    @classmethod
+    def of_values(cls, uniques: Array) -> NumericLeaves:
+        """One atom for every one of the sorted distinct values (NaN last, if any)."""
+        nan = bool(len(uniques)) and bool(np.isnan(uniques[-1]))
+        atoms = uniques[:-1] if nan else uniques
+        empty = uniques[:0]
+        bins, _ = Bins.fit(empty, np.zeros(0, dtype=np.int64), [], atoms, Grid.fit(atoms), (0, 0), 1)
+        return cls(atoms, bins, nan)
+
+    @property
+    def size(self) -> int:
+        """Number of leaves."""
+        return len(self.atoms) + len(self.bins) + self.nan
+
+    @property
+    def allowed(self) -> Bools:
+        """Leaves that may be generated: all, bool [size]."""
+        return np.ones(self.size, dtype=bool)
+
+    @property
+    def positioned(self) -> bool:
+        """Whether decoding reads a position inside the leaf."""
+        return len(self.bins) > 0
+
+    @cached_property
+    def _order(self) -> Array:
+        """Leaf of each atom, then of each bin: by value, a bin counting as its lower end."""
+        lower = np.concatenate([self.atoms, self.bins.lower])
+        leaf = np.empty(len(lower), dtype=np.int64)
+        leaf[np.argsort(lower, kind="stable")] = np.arange(len(lower))
+        return leaf
+
+    @property
+    def _atom_leaf(self) -> Array:
+        return self._order[: len(self.atoms)]
+
+    @property
+    def _bin_leaf(self) -> Array:
+        return self._order[len(self.atoms) :]
+
+    @cached_property
+    def _values(self) -> Array:
+        """Value of each leaf: the atom's, or the bin's lower end [size]."""
+        lower = np.concatenate([self.atoms, self.bins.lower])
+        values = np.empty(self.size, dtype=lower.dtype)
+        values[self._order] = lower
+        if self.nan:
+            values[-1] = np.nan
+        return values
+
+    @cached_property
+    def _bin_of_leaf(self) -> Array:
+        """Bin of each leaf, -1 for an atom [size]."""
+        which = np.full(self.size, -1, dtype=np.int64)
+        which[self._bin_leaf] = np.arange(len(self.bins))
+        return which
+
+    def is_atom(self, leaf: Array) -> Bools:
+        """Whether each leaf is one exact value."""
+        return np.asarray(self._bin_of_leaf[leaf] < 0)
+
+    def encode(self, values: Array) -> Array:
+        """Leaves int64 [n] of values [n]; a value that no leaf holds gets the nearest one."""
+        leaf = np.full(len(values), -1, dtype=np.int64)
+        if len(self.atoms):
+            at = np.minimum(np.searchsorted(self.atoms, values), len(self.atoms) - 1)
+            exact = self.atoms[at] == values
+            leaf[exact] = self._atom_leaf[at[exact]]
+        left = np.flatnonzero(leaf < 0)
+        if len(left) and len(self.bins):
+            which, held = self.bins.find(values[left])
+            leaf[left[held]] = self._bin_leaf[which[held]]
+            left = left[~held]
+        if len(left):
+            leaf[left] = self._nearest(values[left])
+        return leaf
+
+    def _nearest(self, values: Array) -> Array:
+        """The leaf nearest to each of `values`, which no leaf holds; NaN gets the NaN leaf, or the first one."""
+        ends = np.concatenate([self.atoms, self.bins.lower, self.bins.upper]).astype(np.float64)
+        owner = np.concatenate([self._order, self._bin_leaf])
+        order = np.argsort(ends, kind="stable")
+        ends, owner = ends[order], owner[order]
+        nan = np.isnan(values)
+        leaf = np.full(len(values), self.size - 1 if self.nan else 0, dtype=np.int64)
+        if len(ends):
+            x = values[~nan].astype(np.float64)
+            right = np.clip(np.searchsorted(ends, x), 0, len(ends) - 1)
+            below = np.maximum(right - 1, 0)
+            leaf[~nan] = owner[np.where(np.abs(x - ends[below]) <= np.abs(ends[right] - x), below, right)]
+        return leaf
+
+    def decode(self, leaf: Array, position: Array | None = None) -> Array:
+        """Values [n] of leaves [n] at float positions [n] in [0, 1) (the middle when not given)."""
+        values = np.asarray(self._values[leaf])
+        if len(self.bins):
+            which = self._bin_of_leaf[leaf]
+            rows = np.flatnonzero(which >= 0)
+            u = (
+                np.full(len(rows), 0.5)
+                if position is None
+                else np.clip(position[rows].astype(np.float64), 0, BELOW_ONE)
+            )
+            values[rows] = self.bins.draw(which[rows], u)
+        return values
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        grid = self.bins.grid
+        return {
+            "leaves": "numeric",
+            "dtype": self.atoms.dtype.str,
+            "grid": None if grid is None else grid.to_dict(),
+            "atoms": self.atoms.tolist(),
+            "nan": self.nan,
+            "bins": self.bins.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> NumericLeaves:
+        """Inverse of `to_dict`."""
+        dtype = np.dtype(data["dtype"])
+        grid = None if data["grid"] is None else Grid.from_dict(data["grid"], dtype)
+        atoms = np.array(data["atoms"], dtype=dtype)
+        return cls(atoms, Bins.from_dict(data["bins"], atoms, grid), data["nan"])
+
+
+def value_limits(uniques: Array, counts: Array, few: int) -> tuple[Any, Any]:
+    """The few-th smallest and few-th largest value: nothing beyond them is ever given, for it would point at a row."""
+    if not len(uniques):
+        return 0, 0
+    last = len(uniques) - 1
+    low = uniques[min(int(np.searchsorted(np.cumsum(counts), few)), last)]
+    high = uniques[max(last - int(np.searchsorted(np.cumsum(counts[::-1]), few)), 0)]
+    return low, high

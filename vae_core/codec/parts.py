@@ -1,0 +1,224 @@
+"""Sub-columns, which the model sees, and the parts of columns that they encode."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from vae_core.codec.forms import Leaves, Values
+from vae_core.codec.gaussian import Gaussian
+from vae_core.codec.layout import Layout
+from vae_core.codec.leaves import NumericLeaves
+from vae_core.codec.levels import Levels
+from vae_core.codec.storage import Array, Bools
+
+
+@dataclass(frozen=True, eq=False)
+class SubColumn:
+    """One column of codes.
+
+    Attributes:
+        name: "age", "age.fine", "time_hour.day".
+        column: name of the source's column.
+        size: number of codes, 0..size-1.
+        parent: index of an earlier sub-column that says which of the codes exist.
+        allowed: codes that may be generated, bool [size], or [parent's size, size]; `None`: all.
+        position: whether decoding reads a position inside the code.
+        gaussian: whether decoding reads a standardised real instead of the code.
+        edges: interior edges of a Gaussian sub-column's codes, standardised, float32; codes count the edges at or below
+            the value. A code past those means missing.
+    """
+
+    name: str
+    column: str
+    size: int
+    parent: int | None = None
+    allowed: Bools | None = None
+    position: bool = False
+    gaussian: bool = False
+    edges: Array | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One part of a column: its leaves, and where they come from.
+
+    Attributes:
+        column: index of the column.
+        leaves: what the values are; the leaf after the last means missing.
+        layout: how leaves become codes; `None` when they are looked up.
+        subs: indices of the sub-columns.
+        position: index of its position input.
+        determinant: index of the part that `table` is about; `None` with a table of one leaf for a constant part.
+        table: this part's leaf for each leaf of the determinant (missing included), int64.
+        tied: index of the sub-column, of the column's first part, that already says whether the row is missing.
+    """
+
+    column: int
+    leaves: Leaves
+    layout: Layout | None = None
+    subs: tuple[int, ...] = ()
+    position: int | None = None
+    determinant: int | None = None
+    table: Array | None = None
+    tied: int | None = None
+
+    def encode(self, values: Values, missing: Bools | None, codes: Array) -> None:
+        """Write the codes of values [n] into `codes` [n, sub-columns]; for a part with a layout."""
+        assert self.layout is not None
+        leaf = self.leaves.encode(values)
+        if missing is not None:  # without a missing code, missing rows get the first leaf
+            leaf[missing] = self.leaves.size if self.layout.missing else 0
+        for sub, code in zip(self.subs, self.layout.encode(leaf), strict=True):
+            codes[:, sub] = code
+
+    def decode(self, leaf: Array, position: Array | None) -> tuple[Array, Bools | None]:
+        """What the leaves hold at each row [n], and where the row is missing (`None`: nowhere)."""
+        missing = None
+        size = self.leaves.size
+        if self.table is not None or (self.layout is not None and self.layout.missing):
+            missing = leaf >= size
+            if missing.any():
+                leaf = np.minimum(leaf, size - 1)
+            else:
+                missing = None
+        inside = None if position is None or self.position is None else position[:, self.position]
+        return self.leaves.decode(leaf, inside), missing
+
+    def sub_columns(self, name: str, column: str, earlier: Sequence[SubColumn]) -> list[SubColumn]:
+        """The sub-columns of this part, after `earlier` ones."""
+        if self.layout is None:
+            return []
+        tie = None if self.tied is None else earlier[self.tied]
+        allowed = self.layout.allowed(self.leaves.allowed)
+        names = [name, f"{name}.fine"]
+        parents = [self.tied, self.subs[0]]
+        if tie is not None:  # missing exactly where the first part is
+            missing = np.arange(tie.size)[:, None] == tie.size - 1
+            allowed[0] = np.where(np.arange(len(allowed[0])) == len(allowed[0]) - 1, missing, ~missing & allowed[0])
+        last = len(allowed) - 1
+        return [
+            SubColumn(
+                names[k],
+                column,
+                self.layout.sizes[k],
+                parents[k],
+                None if allowed[k].all() else allowed[k],
+                position=self.leaves.positioned and k == last,
+            )
+            for k in range(len(allowed))
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {
+            "column": self.column,
+            "leaves": self.leaves.to_dict(),
+            "layout": None if self.layout is None else self.layout.to_dict(),
+            "subs": list(self.subs),
+            "position": self.position,
+            "determinant": self.determinant,
+            "table": None if self.table is None else self.table.tolist(),
+            "tied": self.tied,
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Part:
+        """Inverse of `to_dict`."""
+        kind = Levels if data["leaves"]["leaves"] == "levels" else NumericLeaves
+        return cls(
+            data["column"],
+            kind.from_dict(data["leaves"]),
+            None if data["layout"] is None else Layout.from_dict(data["layout"]),
+            tuple(data["subs"]),
+            data["position"],
+            data["determinant"],
+            None if data["table"] is None else np.array(data["table"], dtype=np.int64),
+            data["tied"],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianPart:
+    """A whole column with a Gaussian likelihood; NaN counts as missing.
+
+    Attributes:
+        column: index of the column.
+        gaussian: the law's location, scale, grid and codes.
+        subs: indices of the sub-columns: of `missing`, where there is one, and of the value.
+        position: index of the value among the positions.
+        value: index of the value among the Gaussian sub-columns.
+        nan: whether a missing value is written as NaN rather than null.
+    """
+
+    column: int
+    gaussian: Gaussian
+    subs: tuple[int, ...]
+    position: int
+    value: int
+    nan: bool
+
+    def encode(self, values: Array, missing: Bools | None, codes: Array, reals: Array) -> None:
+        """Write the codes of values [n] into `codes`, and the values themselves, standardised, into `reals`."""
+        absent = np.isnan(values) if missing is None else missing | np.isnan(values)
+        real, code = self.gaussian.encode(np.where(absent, values.dtype.type(0), values))
+        if len(self.subs) == 2:
+            codes[:, self.subs[0]] = absent
+            code[absent] = len(self.gaussian.edges) + 1
+        codes[:, self.subs[-1]] = code
+        real[absent] = 0
+        reals[:, self.value] = real
+
+    def decode(self, codes: Array, position: Array | None) -> tuple[Array, Bools | None]:
+        """Values [n], and where they are missing (`None`: nowhere)."""
+        real = np.zeros(len(codes), dtype=np.float32) if position is None else position[:, self.position]
+        values = self.gaussian.decode(real)
+        if len(self.subs) == 1:
+            return values, None
+        missing = codes[:, self.subs[0]] == 1
+        if self.nan:
+            values[missing] = np.nan
+            return values, None
+        return values, missing
+
+    def sub_columns(self, name: str, column: str, earlier: Sequence[SubColumn]) -> list[SubColumn]:
+        """`name.missing`, if there is one, and `name`; a name that ends so already is taken as the first."""
+        name = name.removesuffix(".missing") if len(self.subs) == 2 else name
+        size = len(self.gaussian.edges) + 1
+        edges = self.gaussian.edges
+        if len(self.subs) == 1:
+            return [SubColumn(name, column, size, gaussian=True, edges=edges)]
+        missing = np.arange(size + 1) == size
+        allowed = np.stack([~missing, missing])
+        return [
+            SubColumn(f"{name}.missing", column, 2),
+            SubColumn(name, column, size + 1, self.subs[0], allowed, gaussian=True, edges=edges),
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {
+            "column": self.column,
+            "gaussian": self.gaussian.to_dict(),
+            "subs": list(self.subs),
+            "position": self.position,
+            "value": self.value,
+            "nan": self.nan,
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> GaussianPart:
+        """Inverse of `to_dict`."""
+        gaussian = Gaussian.from_dict(data["gaussian"])
+        return cls(data["column"], gaussian, tuple(data["subs"]), data["position"], data["value"], data["nan"])
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Encoded rows: codes int32 [n, sub-columns], and the standardised reals of the Gaussian ones, float32 [n, g]."""
+
+    codes: Array
+    values: Array = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
