@@ -1,0 +1,31 @@
+"""vaesynth learns a variational autoencoder from a table and writes synthetic rows.
+
+    import vae_core as vs
+
+    model = vs.fit(df, name="flights")
+    model.sample(10_000)
+    vs.load("flights")
+
+Importing this package is cheap: torch, pandas and onnxruntime come in with the first call that needs them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vae_core.api import Model, fit, load
+
+__version__ = "0.1.0"
+__all__ = ["Model", "__version__", "fit", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Model", "fit", "load"):
+        return getattr(importlib.import_module("vae_core.api"), name)
+    raise AttributeError(f"module 'vae_core' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,95 @@
+"""The main flow: from a source to a published dataset."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+from pydantic import BaseModel
+
+from flows.evaluate import evaluate_task, publish_evaluated, read_metrics
+from flows.export import export_task
+from flows.generate import generate_task
+from flows.ingest import ingest_task
+from flows.reporting import StageResult, slug
+from flows.train import train_task
+from vae_core.config import PipelineConfig
+from vae_core.references import default_name
+from vae_core.store import Store
+from vae_core.summary import Figure, figures, source_notes
+
+
+class RunSummary(BaseModel):
+    """What a run did.
+
+    Attributes:
+        name: of the artifacts.
+        model: `name@version`, the champion from now on.
+        dataset: folder of the Parquet files.
+        rows: of the dataset.
+        rows_per_second: of generation; `None` when the dataset stood already.
+        report: the quality report's file.
+        quality: the figures that the gate looked at.
+        notes: what the user should know of how the source was read.
+        stages: in order.
+    """
+
+    name: str
+    model: str
+    dataset: str
+    rows: int
+    rows_per_second: float | None
+    report: str
+    quality: list[Figure]
+    notes: list[str]
+    stages: list[StageResult]
+
+
+@flow(name="pipeline", persist_result=False)
+def pipeline(config: PipelineConfig) -> RunSummary:
+    """Read a source, learn a model, export it, measure it, and generate rows if the gate lets it pass.
+
+    A stage whose artifact stands in the store is skipped, whatever Prefect knows of earlier runs.
+
+    Args:
+        config: of all stages.
+    """
+    store, name = config.store, config.name or default_name(config.source)
+    snapshot = ingest_task(config.source, config.schema_, store, name)
+    model = train_task(snapshot.artifact, config.training, store, name)
+    exported = export_task(model.artifact, store)
+    evaluated = evaluate_task(model.artifact, config.evaluation, config.gate, store)
+    champion = publish_evaluated(model.artifact, config.gate, store)
+    dataset = generate_task(model.artifact, config.generation, store)
+    summary = RunSummary(
+        name=name,
+        model=model.artifact,
+        dataset=dataset.path,
+        rows=dataset.rows or 0,
+        rows_per_second=None if dataset.skipped else round((dataset.rows or 0) / max(dataset.seconds, 1e-3)),
+        report=str(champion.file("report.html")),
+        quality=figures(read_metrics(champion), config.gate),
+        notes=source_notes(Store(store).open("snapshots", snapshot.artifact)),
+        stages=[snapshot, model, exported, evaluated, dataset],
+    )
+    _show(summary)
+    return summary
+
+
+def _show(summary: RunSummary) -> None:
+    """Put where the dataset is, and the time of each stage, on Prefect's pages."""
+    speed = f" at {summary.rows_per_second:,.0f} rows/s" if summary.rows_per_second else ""
+    lines = [
+        f"# {summary.rows:,} rows of {summary.name}",
+        "",
+        f"Parquet in `{summary.dataset}`{speed}",
+        "",
+        f"Model `{summary.model}`, report `{summary.report}`",
+        "",
+        "| stage | artifact | seconds |",
+        "|---|---|---:|",
+        *(f"| {s.stage} | `{s.artifact}` | {'skipped' if s.skipped else s.seconds} |" for s in summary.stages),
+        *(f"\n> {note}" for note in summary.notes),
+    ]
+    create_markdown_artifact(
+        "\n".join(lines), key=slug(f"{summary.name}-dataset"), description=f"{summary.rows:,} rows of {summary.name}"
+    )

@@ -1,0 +1,42 @@
+"""When a failed task is worth another try: what may pass by itself, never what the user has to change."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+
+from vae_core.errors import BusyError, StorageError
+
+_DELAYS = [2.0, 15.0]  # seconds before each further try
+_LASTING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG}
+
+
+def worth_retrying(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
+    """Whether the error of a failed task may be gone on the next try: networks, databases, remote storage."""
+    return passing(state.result(raise_on_failure=False))
+
+
+def passing(error: object) -> bool:
+    """Whether `error` may pass by itself: a lock that another run held, or a storage or network error.
+
+    A full disk, a read-only folder and every other error that the user has to act on are not.
+    """
+    if isinstance(error, BusyError | ConnectionError | TimeoutError):
+        return True
+    if isinstance(error, StorageError):
+        return getattr(error.__cause__, "errno", None) not in _LASTING
+    return isinstance(getattr(error, "__cause__", None), ConnectionError | TimeoutError)
+
+
+ONCE: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
+"""Options of a task that is tried once. The artifact store is the cache: Prefect keeps no result, pickled or other."""
+
+RETRIED: dict[str, Any] = ONCE | {
+    "retries": len(_DELAYS),
+    "retry_delay_seconds": _DELAYS,
+    "retry_condition_fn": worth_retrying,
+}
+"""Options of a task that is tried again where the error may pass."""

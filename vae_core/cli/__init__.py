@@ -1,0 +1,70 @@
+"""The command `vaesynth`. Importing it costs no more than click: what a command needs, it imports when it runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from vae_core import __version__
+from vae_core.cli.inspect import list_, show, verify
+from vae_core.cli.run import run
+from vae_core.cli.stages import evaluate, export, generate, ingest, train
+
+INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, message="vaesynth %(version)s")
+def app() -> None:
+    """Learn a variational autoencoder from a table and write synthetic rows to Parquet.
+
+    Exit codes: 0 done, 1 failed, 2 bad input or usage, 3 the quality gate refused.
+    """
+
+
+for _command in (run, ingest, train, export, evaluate, generate, verify, show, list_):
+    app.add_command(_command)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: errors are one line on stderr."""
+    sys.exit(call(args))
+
+
+def call(args: Sequence[str] | None = None) -> int:
+    """Run the command line. Returns the exit code."""
+    state = {"debug": False}
+    try:
+        # A command's own result is no exit code; `--help` and `--version` give theirs.
+        code = app.main(args, prog_name="vaesynth", standalone_mode=False, obj=state)
+        return code if isinstance(code, int) else 0
+    except click.UsageError as error:
+        help_ = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
+        return _say(f"error: {error.format_message()}{help_}", error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return _say("interrupted; run the same command again to go on", INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output left; nobody is told
+        return 1
+    except Exception as error:
+        return _failed(error, state["debug"])
+
+
+def _failed(error: Exception, debug: bool) -> int:
+    from vae_core.errors import VaesynthError
+
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, VaesynthError):
+        return _say(f"error: {error}", error.exit_code)
+    hint = "" if debug else " (--debug shows where)"
+    return _say(f"error: unexpected {type(error).__name__}: {error}{hint}", 1)
+
+
+def _say(line: str, code: int) -> int:
+    click.echo(" ".join(line.split()), err=True)
+    return code

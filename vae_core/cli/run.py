@@ -1,0 +1,97 @@
+"""The command `run`: the whole pipeline, through Prefect."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from vae_core.cli import options
+from vae_core.cli.output import emit, notes, table
+
+if TYPE_CHECKING:
+    from flows.pipeline import RunSummary
+    from vae_core.config import PipelineConfig
+
+
+@click.command()
+@click.argument("source", metavar="SOURCE|CONFIG.yaml")
+@options.name
+@options.rows
+@click.option("--seed", type=click.IntRange(min=0), metavar="S", help="Seed of the generated rows.")
+@options.max_minutes
+@options.output
+@options.workers
+@options.device
+@options.common
+@click.pass_context
+def run(
+    context: click.Context,
+    source: str,
+    name: str | None,
+    rows: int | None,
+    seed: int | None,
+    max_minutes: float | None,
+    output: str | None,
+    workers: int | None,
+    device: str | None,
+    store: str | None,
+    as_json: bool,
+) -> None:
+    """Learn SOURCE and write synthetic rows: ingest, train, export, evaluate, generate.
+
+    SOURCE is a file, folder, glob, URL, or package:file; CONFIG.yaml says more.
+    What an earlier run finished is skipped.
+    """
+    config = options.source_config(
+        source,
+        name,
+        store,
+        training={"max_minutes": max_minutes, "device": device},
+        generation={"rows": rows, "seed": seed, "output": output, "workers": workers, "device": device},
+    )
+    from flows.server import quiet, temporary_server
+
+    quiet(logs=context.find_root().obj["debug"])
+    with temporary_server(_load):
+        from flows.pipeline import pipeline
+        from flows.reporting import bars
+
+        bars.set(True)
+        summary = pipeline(_without_credentials(config))
+    notes(summary.notes)
+    emit(as_json, summary.model_dump(mode="json"), _lines(summary))
+
+
+def _load() -> None:
+    """Import what the stages need, while the server starts."""
+    for module in ("flows.pipeline", "vae_core.ingest", "vae_core.training"):
+        importlib.import_module(module)
+
+
+def _without_credentials(config: PipelineConfig) -> PipelineConfig:
+    """`config` as Prefect may keep it: a database URL with a password is handed over in the environment."""
+    from vae_core.store import redact
+
+    url = config.source.url
+    if url is None or redact(url) == url:
+        return config
+    os.environ["VAESYNTH_SOURCE_URL"] = url
+    return config.model_copy(update={"source": config.source.model_copy(update={"url": "${VAESYNTH_SOURCE_URL}"})})
+
+
+def _lines(summary: RunSummary) -> list[str]:
+    from vae_core.summary import figure_rows
+
+    speed = f", {summary.rows_per_second:,.0f} rows/s" if summary.rows_per_second else ""
+    times = [f"{stage.stage} " + ("skipped" if stage.skipped else f"{stage.seconds:.1f} s") for stage in summary.stages]
+    return [
+        f"rows     {summary.rows:,} in {summary.dataset}{speed}",
+        f"model    {summary.model}",
+        f"report   {summary.report}",
+        f"time     {' · '.join(times)}",
+        "quality",
+        *table(figure_rows(summary.quality)),
+    ]

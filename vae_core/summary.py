@@ -1,0 +1,81 @@
+"""A run in a few figures: what the terminal, Prefect's pages and `--json` show of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from vae_core.config import GateConfig
+from vae_core.store import Artifact
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One quality figure.
+
+    Attributes:
+        metric: in words.
+        value: what the synthetic rows score; `None` when not defined for this table.
+        floor: what other real rows score, the best that can be hoped for; `None` when unknown.
+        limit: the gate's threshold; `None` when the gate is off.
+        passed: whether the value is within the limit.
+    """
+
+    metric: str
+    value: float | None
+    floor: float | None
+    limit: float | None
+    passed: bool
+
+
+def figures(metrics: dict[str, Any], gate: GateConfig) -> list[Figure]:
+    """The figures that the gate looks at, from an evaluation's metrics."""
+    from vae_core.quality.gate import check
+
+    broken = {violation.metric for violation in check(metrics, gate)}
+    utility, copies, latent = metrics["utility"], metrics["copies"], metrics["latent"]
+    target = f" ({utility['target']})" if utility.get("target") else ""
+    shape, trend, auc, nulls = (metrics[k] for k in ("shape_error", "trend_error", "two_sample_auc", "null_error"))
+    rows: list[tuple[str, str, float | None, float | None, float]] = [
+        ("shape_error", "shape error", shape["value"], shape["floor"], gate.max_shape_error),
+        ("trend_error", "trend error", trend["value"], trend["floor"], gate.max_trend_error),
+        ("two_sample_auc", "two-sample AUC", auc["value"], auc["floor"], gate.max_two_sample_auc),
+        ("utility_loss", f"utility loss{target}", utility["loss"], None, gate.max_utility_loss),
+        ("null_error", "missing share error", nulls["value"], nulls["floor"], gate.max_null_error),
+        (
+            "copy_excess",
+            "exact copies above real",
+            copies["synthetic"] - copies["holdout"],
+            None,
+            gate.max_copy_excess,
+        ),
+        ("latent_kl", "latent KL (nats, at least)", latent["kl"], None, gate.min_kl),
+    ]
+    return [
+        Figure(words, value, floor, limit if gate.enabled else None, metric not in broken)
+        for metric, words, value, floor, limit in rows
+    ]
+
+
+def figure_rows(found: list[Figure]) -> list[tuple[str, str, str, str, str]]:
+    """`figures` as the text of a table, with a head."""
+
+    def text(value: float | None) -> str:
+        return "–" if value is None else f"{value:.4f}"
+
+    head = ("", "synthetic", "real rows", "limit", "")
+    verdicts = ["" if f.limit is None or f.value is None else "ok" if f.passed else "REFUSED" for f in found]
+    return [
+        head,
+        *(
+            (f.metric, text(f.value), text(f.floor), text(f.limit), verdict)
+            for f, verdict in zip(found, verdicts, strict=True)
+        ),
+    ]
+
+
+def source_notes(snapshot: Artifact) -> list[str]:
+    """What the user should know of how the source was read: columns left out, rows set aside."""
+    schema = json.loads(snapshot.file("schema.json").read_text(encoding="utf-8"))
+    return [str(note) for note in schema["notes"]]
