@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -33,7 +35,7 @@ def cut(values: Array, counts: Array, atoms: Array, target: float, minimum: int)
         edges.append(min(edge, len(values)))
     places = np.unique(np.searchsorted(values, atoms))  # an atom lies between values[place-1] and values[place]
     cuts = []
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in pairwise(edges):
         start = first
         for place in places[(places > first) & (places < last)]:
             if min(cumulative[place] - cumulative[start], cumulative[last] - cumulative[place]) >= minimum:
@@ -104,15 +106,15 @@ class Bins:
                 if stop <= start:
                     continue
                 k = grid.index(inner)
-                inner = np.clip((k - np.searchsorted(taken, k, "left")) - start, 0, stop - 1 - start)
-                span = float(stop - start)
+                free = k - np.searchsorted(taken, k, "left")
+                middle = [float(min(max(int(f) - start, 0), stop - 1 - start)) for f in free]  # exact beyond int64
+                zero, span = 0.0, float(stop - start)
                 base.append(start)
             else:
-                inner, span = inner.astype(np.float64), float(high)
+                middle, zero, span = inner.astype(np.float64).tolist(), float(low), float(high)
                 base.append(0)
-            zero = 0.0 if grid else float(low)
             if rows >= SEGMENTS * min_frequency:
-                knots.append([zero, *inner.tolist(), span])
+                knots.append([zero, *middle, span])
             else:
                 even = np.arange(SEGMENTS + 1) / SEGMENTS
                 knots.append((zero * (1 - even) + span * even).tolist())
@@ -140,43 +142,61 @@ class Bins:
 
     def draw(self, which: Array, position: Array) -> Array:
         """The value of bin which[i] at position[i] in [0, 1); it never decreases with the position."""
-        scaled = position * SEGMENTS
-        segment = scaled.astype(np.int64)
-        part = scaled - segment
-        left = self.knots[which, segment]
-        right = self.knots[which, segment + 1]
-        if self.grid is None:
-            values = (left * (1 - part) + right * part).astype(self.lower.dtype)
-            values = self._off_atoms(np.clip(values, self.lower[which], self.upper[which]), which)
-        else:
-            last = self.knots[which, SEGMENTS] - 1
-            offset = np.minimum(np.floor(left + part * (right - left)), last)
-            free = (self.base[which].view(np.uint64) + offset.astype(np.uint64)).view(np.int64)
-            values = self.grid.value(self._skip_atoms(free))
-            values = np.clip(values, self.lower[which], self.upper[which])  # spans past 2^53 round
-        sizes = np.diff(self.seen_start)
-        rows = np.flatnonzero(sizes[which] > 0)
-        if len(rows):
-            values[rows] = self._draw_seen(which[rows], position[rows])
-        return values
-
-    def _skip_atoms(self, free: Ints) -> Ints:
-        """Grid index of the free[i]-th grid point that is not an atom."""
-        if not len(self.atoms):
-            return free
-        return np.asarray(free + np.searchsorted(self.atoms - np.arange(len(self.atoms)), free, "right"))
-
-    def _off_atoms(self, values: Array, which: Array) -> Array:
-        """Replace a drawn value that happens to equal an atom by the lower end of its bin."""
-        if len(self.atoms):
-            at = np.minimum(np.searchsorted(self.atoms, values), len(self.atoms) - 1)
-            values = np.where(self.atoms[at] == values, self.lower[which], values)
+        if not len(self.seen):
+            return self._draw_knots(which, position)
+        from_seen = np.diff(self.seen_start)[which] > 0
+        values = np.empty(len(which), dtype=self.lower.dtype)
+        values[from_seen] = self._draw_seen(which[from_seen], position[from_seen])
+        rest = ~from_seen
+        values[rest] = self._draw_knots(which[rest], position[rest])
         return values
 
     def _draw_seen(self, which: Array, position: Array) -> Array:
-        owner = np.repeat(np.arange(len(self), dtype=np.float64), np.diff(self.seen_start))
-        at = np.searchsorted(owner + self.seen_share, which + position, "right")
+        at = np.searchsorted(self._seen_key, which + position, "right")
         return np.asarray(self.seen[np.clip(at, self.seen_start[which], self.seen_start[which + 1] - 1)])
+
+    @cached_property
+    def _seen_key(self) -> Array:
+        """The bin of each seen value plus its cumulated share in it: sorted over all bins."""
+        return np.repeat(np.arange(len(self), dtype=np.float64), np.diff(self.seen_start)) + self.seen_share
+
+    def _draw_knots(self, which: Array, position: Array) -> Array:
+        scaled = position * SEGMENTS
+        segment = scaled.astype(np.int64)
+        left = self.knots[which, segment]
+        right = self.knots[which, segment + 1]
+        part = scaled - segment
+        lower, upper = self.lower[which], self.upper[which]
+        if self.grid is None:
+            values = (left * (1 - part) + right * part).astype(lower.dtype)
+            return self._off_atoms(np.clip(values, lower, upper), lower)
+        last = self.knots[which, SEGMENTS] - 1
+        offset = np.minimum(np.floor(left + part * (right - left)), last)
+        free = (self.base[which].view(np.uint64) + offset.astype(np.uint64)).view(np.int64)
+        if self._straddles:
+            index = free + np.searchsorted(self.atoms - np.arange(len(self.atoms)), free, "right")
+        else:
+            index = free + self._atoms_below[which]
+        return np.clip(self.grid.value(index), lower, upper)  # spans past 2^53 round
+
+    @cached_property
+    def _atoms_below(self) -> Ints:
+        """Number of atoms below each bin's first free point."""
+        return np.asarray(np.searchsorted(self.atoms - np.arange(len(self.atoms)), self.base, "right"))
+
+    @cached_property
+    def _straddles(self) -> bool:
+        """Whether an atom lies between a bin's first and last free points."""
+        last = self.base + np.maximum(self.knots[:, SEGMENTS] - 1, 0).astype(np.int64)
+        below = np.searchsorted(self.atoms - np.arange(len(self.atoms)), last, "right")
+        return bool((below != self._atoms_below).any())
+
+    def _off_atoms(self, values: Array, lower: Array) -> Array:
+        """Replace a drawn value that happens to equal an atom by the lower end of its bin."""
+        if len(self.atoms):
+            at = np.minimum(np.searchsorted(self.atoms, values), len(self.atoms) - 1)
+            values = np.where(self.atoms[at] == values, lower, values)
+        return values
 
     def find(self, values: Array) -> tuple[Array, Bools]:
         """The bin that holds each value [n], and whether one does; if none, the first bin above it (or the last)."""

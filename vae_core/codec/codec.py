@@ -158,13 +158,14 @@ class Codec:
 
     def _leaves(self, codes: Array) -> dict[int, Array]:
         """Leaf of each row for each part that has leaves; determinants are never dependent themselves."""
+        by_column = np.ascontiguousarray(codes.T)
         leaves: dict[int, Array] = {}
         looked_up = []
         for k, part in enumerate(self.parts):
             if not isinstance(part, Part):
                 continue
             if part.layout is not None:
-                leaves[k] = part.layout.decode([codes[:, sub] for sub in part.subs])
+                leaves[k] = part.layout.decode([by_column[sub] for sub in part.subs])
             elif part.determinant is None:
                 leaves[k] = np.zeros(len(codes), dtype=np.int64)
             else:

@@ -51,6 +51,7 @@ def find(candidates: list[Candidate]) -> dict[int, Dependency]:
     edges: dict[int, dict[int, Array]] = {}
     rows = len(candidates[0].values) if candidates else 0
     step = max(1, rows // _SAMPLE)
+    samples = [np.ascontiguousarray(candidate.values[::step]) for candidate in candidates]
     for a, source in enumerate(candidates):
         if source.leaves is None or not 2 <= source.leaf_count < rows / _SUPPORT:
             continue
@@ -58,7 +59,7 @@ def find(candidates: list[Candidate]) -> dict[int, Dependency]:
         for b, target in enumerate(candidates):
             if a == b or not target.dependent or not 2 <= target.size <= MAX_VALUES:
                 continue
-            if _table(sample, target.values[::step], source.leaf_count) is None:
+            if _table(sample, samples[b], source.leaf_count) is None:
                 continue
             table = _table(source.leaves, target.values, source.leaf_count)
             if table is not None and _is_evident(source.leaves, target.values, table):

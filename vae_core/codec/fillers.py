@@ -36,7 +36,7 @@ class Constant:
         """Null in every row; empty text where `field` must not be null."""
         if not field.nullable:
             plain = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-            if is_text(plain):
+            if is_text(plain) or pa.types.is_binary(plain) or pa.types.is_large_binary(plain):
                 empty = pa.array([""]).cast(plain)
                 return cls(empty.dictionary_encode().cast(field.type) if plain != field.type else empty)
         return cls(pa.nulls(1, field.type))

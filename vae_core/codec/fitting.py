@@ -144,7 +144,7 @@ def _order(drafts: list[_Draft], config: CodecConfig) -> None:
             others.append((draft.leaf_of_id()[draft.ids], size))
         elif isinstance(draft.leaves, Levels) and not _is_ordered(draft.leaves.values.type):
             split.append(draft)
-    for draft in split:
+    for draft in split:  # their order is free
         assert isinstance(draft.leaves, Levels)
         count = len(draft.leaves.values)
         order = order_levels(draft.leaf_of_id()[draft.ids], count, others)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -19,8 +19,8 @@ from vae_core.codec.leaves import NumericLeaves
 from vae_core.codec.levels import Levels
 from vae_core.codec.storage import Array, Bools
 
-Values = Array | pa.Array
-Leaves = NumericLeaves | Levels
+Values: TypeAlias = Array | pa.Array
+Leaves: TypeAlias = NumericLeaves | Levels
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ class Gaussian:
         """Values [n], on the grid and within the limits, of standardised floats [n]."""
         x = np.clip(standard.astype(np.float64) * self.deviation + self.mean, float(self.low), float(self.high))
         values = x.astype(self.dtype) if self.grid is None else self.grid.snap(x)
-        return np.clip(values, self.dtype.type(self.low), self.dtype.type(self.high))
+        return np.asarray(np.clip(values, self.dtype.type(self.low), self.dtype.type(self.high)))
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""

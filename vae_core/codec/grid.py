@@ -54,12 +54,12 @@ class Grid:
         return cls(step, offset, decimals, dtype)
 
     def index(self, values: Array) -> Ints:
-        """k of each value [n], the nearest one for values off the grid."""
+        """K of each value [n], the nearest one for values off the grid."""
         if self.decimals == 0 and np.issubdtype(self.dtype, np.integer):
             scaled = values.astype(np.int64, copy=False)
         else:
             scaled = np.rint(values.astype(np.float64) * 10.0**self.decimals).astype(np.int64)
-        return (scaled - self.offset) // self.step
+        return np.asarray(scaled // self.step)  # the offset is the residue, which the division drops
 
     def value(self, index: Ints) -> Array:
         """The value at each k [n], in the column's dtype."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -12,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from vae_core.codec import storage
-from vae_core.codec.bijection import MAX_SIZE, Words, mix, permute
+from vae_core.codec.bijection import MAX_SIZE, mix, permute
 from vae_core.codec.forms import is_text
 from vae_core.codec.storage import Array, Ints
 from vae_core.errors import ConfigError
@@ -97,15 +96,15 @@ class Pattern:
         length = len(self.alphabets)
         codes = np.empty((rows, length), dtype=np.uint32)
         for place in reversed(range(length)):
-            alphabet = np.array([ord(c) for c in self.alphabets[place]], dtype=np.uint32)
-            radix = np.uint64(len(alphabet))
+            letters = np.array([ord(c) for c in self.alphabets[place]], dtype=np.uint32)
+            radix = np.uint64(len(letters))
             if place >= length - keyed:
                 number, digit = np.divmod(number, radix)
             else:
                 if int(free.min(initial=2**63)) < 256:  # the hash is used up
                     free = mix(row, seed + 0x5EED + place)
                 free, digit = np.divmod(free, radix)
-            codes[:, place] = alphabet[digit.astype(np.int64)]
+            codes[:, place] = letters[digit.astype(np.int64)]
         texts = codes.view(f"<U{length}").reshape(rows)
         if lap.any():
             texts = np.where(lap > 0, np.char.add(texts, lap.astype(str)), texts)
@@ -140,6 +139,7 @@ class Identifier:
     """An identifier column: its type, and how its numbers or texts are made."""
 
     tag: ClassVar[str] = "identifier"
+    name: str
     type: pa.DataType
     make: Numbering | Pattern | Labels
 
@@ -155,23 +155,30 @@ class Identifier:
         plain = kind.value_type if pa.types.is_dictionary(kind) else kind
         if is_text(plain):
             texts = [str(x) for x in present.slice(0, _SAMPLE).cast(plain).to_pylist()]
-            return cls(kind, _make_text(texts, rows))
+            return cls(name, kind, _make_text(texts, rows))
         if storage.is_integral(plain):
-            return cls(kind, Numbering.fit(storage.integers(present.cast(plain)), rows))
+            return cls(name, kind, Numbering.fit(storage.integers(present.cast(plain)), rows))
         if pa.types.is_floating(plain) or pa.types.is_decimal(plain):
             values = present.cast(pa.float64()).to_numpy(zero_copy_only=False)
             if len(values) and (np.abs(values) < 2**53).all() and (values == np.floor(values)).all():
-                return cls(kind, Numbering.fit(values.astype(np.int64), rows))
+                return cls(name, kind, Numbering.fit(values.astype(np.int64), rows))
         raise ConfigError(
-            f"column {name!r}: identifiers of type {kind} can't be made; set its kind to categorical or text, or drop it"
+            f"column {name!r}: identifiers of type {kind} can't be made; set another kind, or drop the column"
         )
 
     def fill(self, first: int, rows: int, seed: int) -> pa.Array:
-        """The identifiers of rows first..first+rows-1, in the column's type."""
+        """The identifiers of rows first..first+rows-1, in the column's type.
+
+        Raises:
+            ConfigError: the type has no room for so many.
+        """
         plain = self.type.value_type if pa.types.is_dictionary(self.type) else self.type
         if isinstance(self.make, Numbering):
+            stored = plain if storage.is_integral(plain) else pa.int64()
             numbers = self.make.numbers(first, rows, seed)
-            array = storage.from_integers(numbers, None, plain if storage.is_integral(plain) else pa.int64())
+            array = storage.from_integers(numbers, None, stored)
+            if rows and not np.array_equal(storage.integers(array), numbers):
+                raise ConfigError(f"column {self.name!r}: {self.type} has no room for {first + rows:,} identifiers")
         else:
             array = pa.array(self.make.texts(first, rows, seed).astype(object), type=pa.string())
         array = array.cast(plain)
@@ -181,6 +188,7 @@ class Identifier:
         """As JSON types."""
         return {
             "form": self.tag,
+            "name": self.name,
             "type": storage.type_to_json(self.type),
             "make": {"tag": self.make.tag, **self.make.to_dict()},
         }
@@ -197,7 +205,7 @@ class Identifier:
                 make = Pattern(tuple(made["alphabets"]))
             case _:
                 make = Labels(made["prefix"], made["width"], Numbering(**made["numbering"]))
-        return cls(storage.type_from_json(data["type"]), make)
+        return cls(data["name"], storage.type_from_json(data["type"]), make)
 
 
 def _make_text(texts: list[str], rows: int) -> Pattern | Labels:
@@ -205,7 +213,7 @@ def _make_text(texts: list[str], rows: int) -> Pattern | Labels:
         return Labels("", 1, Numbering(0, 1, MAX_SIZE, True))
     if all(_UUID.fullmatch(text) for text in texts):
         return Pattern.fit(texts)
-    prefix = os.path.commonprefix(texts)
+    prefix = _common_prefix(texts)
     stem = prefix.rstrip("0123456789")
     tails = [text[len(stem) :] for text in texts]
     lengths = {len(tail) for tail in tails}
@@ -220,6 +228,12 @@ def _make_text(texts: list[str], rows: int) -> Pattern | Labels:
     return Labels(prefix, len(str(max(rows, len(texts)))), Numbering(0, 1, MAX_SIZE, True))
 
 
+def _common_prefix(texts: list[str]) -> str:
+    first, last = min(texts), max(texts)
+    same = next((k for k, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return first[:same]
+
+
 def _alphabet(seen: set[str]) -> str:
     if len(seen) == 1:
         return next(iter(seen))
@@ -227,6 +241,3 @@ def _alphabet(seen: set[str]) -> str:
         if seen <= set(alphabet):
             return alphabet
     return "".join(sorted(seen))
-
-
-__all__ = ["Identifier", "Labels", "Numbering", "Pattern", "Words"]

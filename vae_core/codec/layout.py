@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -46,42 +47,53 @@ class Layout:
             filled += weight
         return cls(leaves, missing, np.array([*starts, leaves], dtype=np.int64))
 
-    @property
+    @cached_property
     def sizes(self) -> list[int]:
         """Number of codes of each sub-column."""
         if self.starts is None:
             return [self.leaves + self.missing]
         return [len(self.starts) - 1 + self.missing, int(np.diff(self.starts).max())]
 
+    @cached_property
+    def _codes(self) -> tuple[Array, Array]:
+        """Coarse and fine code of each leaf, missing included, int32."""
+        assert self.starts is not None
+        coarse = np.repeat(np.arange(len(self.starts) - 1, dtype=np.int32), np.diff(self.starts))
+        if self.missing:
+            coarse = np.append(coarse, np.int32(len(self.starts) - 1))
+        fine = np.arange(len(coarse), dtype=np.int64) - self.starts[coarse]
+        return coarse, fine.astype(np.int32)
+
+    @cached_property
+    def _leaf(self) -> Array:
+        """Leaf of each pair of codes, int64 [coarse · fine]; past the end of a group, its last leaf."""
+        coarse, fine = self._codes
+        table = np.zeros(self.sizes, dtype=np.int64)
+        table[coarse, fine] = np.arange(len(coarse))
+        return np.asarray(np.maximum.accumulate(table, axis=1).ravel())
+
     def encode(self, leaf: Array) -> list[Array]:
         """Codes int32 [n] of each sub-column for leaves [n]."""
         if self.starts is None:
             return [leaf.astype(np.int32, copy=False)]
-        coarse = np.repeat(np.arange(len(self.starts) - 1, dtype=np.int32), np.diff(self.starts))
-        if self.missing:
-            coarse = np.append(coarse, np.int32(len(self.starts) - 1))
-        fine = (np.arange(len(coarse)) - self.starts[coarse]).astype(np.int32)
+        coarse, fine = self._codes
         return [coarse[leaf], fine[leaf]]
 
     def decode(self, codes: list[Array]) -> Array:
         """Leaves int64 [n] of codes; a fine code that doesn't exist under its coarse code is taken as the last one."""
         if self.starts is None:
             return codes[0].astype(np.int64)
-        ends = self.starts[1:]
-        first = self.starts[:-1]
-        if self.missing:
-            ends, first = np.append(ends, self.leaves + 1), np.append(first, self.leaves)
-        return np.asarray(np.minimum(first[codes[0]] + codes[1], ends[codes[0]] - 1))
+        return np.asarray(self._leaf[codes[0].astype(np.int64) * self.sizes[1] + codes[1]])
 
     def allowed(self, leaf_allowed: Bools) -> list[Bools]:
         """Codes that may be generated: bool [size] for the first sub-column, bool [coarse, fine] for the second."""
         possible = np.append(leaf_allowed, True) if self.missing else leaf_allowed
         if self.starts is None:
             return [possible]
-        coarse, fine = self.encode(np.arange(len(possible)))
+        coarse, fine = self._codes
         table = np.zeros(self.sizes, dtype=bool)
         table[coarse, fine] = possible
-        return [table.any(axis=1), table]
+        return [np.asarray(table.any(axis=1)), table]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""

@@ -60,7 +60,7 @@ class Levels:
         return False
 
     def encode(self, values: pa.Array) -> Array:
-        """Leaves int64 [n] of an array of the levels' type; what is unknown or null gets the pooled or fallback leaf."""
+        """Leaves int64 [n] of an array of the levels' type; null and unknown get the pooled or fallback leaf."""
         if pa.types.is_dictionary(values.type):
             known = self.encode(values.dictionary)
             indices = values.indices.fill_null(0).to_numpy(zero_copy_only=False)

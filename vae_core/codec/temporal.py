@@ -57,10 +57,7 @@ class CalendarForm(Form):
     def join(self, values: list[Array], leaves: list[Leaves], missing: Bools | None) -> pa.Array:
         """The instants with these parts."""
         found = dict(zip(self.parts, values, strict=True))
-        if WEEK in found:
-            day = found[WEEK] * 7 + found[WEEKDAY] - _MONDAY
-        else:
-            day = found[DAY] if DAY in found else found[""]
+        day = found[WEEK] * 7 + found[WEEKDAY] - _MONDAY if WEEK in found else found.get(DAY, values[0])
         ticks = day * _per_day(self.type)
         if TIME in found:
             ticks = ticks + found[TIME]
