@@ -43,6 +43,26 @@ class Artifact:
                 raise ArtifactError(f"{folder}: {name} was changed: {size} bytes, its manifest says {entry['bytes']}")
         return artifact
 
+    @classmethod
+    def finish(
+        cls, folder: Path, identity: tuple[str, str, str], fields: dict[str, Any], files: dict[str, Any]
+    ) -> Artifact:
+        """Complete an artifact that was written in place, by its manifest.
+
+        Args:
+            folder: where it is.
+            identity: kind, name, version.
+            fields: the stage's own fields (inputs, config, digest, seed, rows, …).
+            files: relative path → bytes and sha256.
+
+        Raises:
+            StorageError: the folder can't be written.
+        """
+        with storage_errors(folder):
+            manifest = manifests.complete(*identity, fields, files)
+            write_json(folder / manifests.MANIFEST, manifest)
+        return cls(folder, manifest)
+
     @property
     def kind(self) -> str:
         """`snapshots`, `models` or `datasets`."""

@@ -1,0 +1,161 @@
+"""Who generates the shards: a table of engines, and the local one, threads.
+
+numpy, onnxruntime and pyarrow let go of Python's lock while they compute, so threads use all cores. A task is one row
+group. Whoever finishes the next row group of a shard writes it (and those that wait behind it), so decoding and writing
+overlap without a thread more than there are cores, also when there is one shard only. At most `workers + 2` row groups
+are in memory, whatever the number of rows.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from vae_core.generation.sampler import Sampler
+from vae_core.generation.shards import Folder, Shard
+from vae_core.generation.writer import ROW_GROUP, ShardWriter
+
+
+@dataclass(frozen=True)
+class Work:
+    """What an engine is asked to do.
+
+    Attributes:
+        make: makes a sampler; each worker has its own.
+        folder: where the shards go.
+        shards: those to generate.
+        workers: at once.
+        done: told from the calling thread how many more rows are written.
+        stop: set from outside to finish the shards that were begun and start no other.
+    """
+
+    make: Callable[[], Sampler]
+    folder: Folder
+    shards: Sequence[Shard]
+    workers: int
+    done: Callable[[int], None]
+    stop: threading.Event
+
+
+@dataclass
+class _Pen:
+    """Puts the row groups of one shard into its file, in order, whatever the order in which they come."""
+
+    writer: ShardWriter
+    groups: int
+    next: int = 0
+    busy: bool = False
+    ready: dict[int, pa.Table] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def put(self, group: int, table: pa.Table, written: Callable[[int], None]) -> None:
+        """Hand over a row group; writes all that are next, unless another thread is at it."""
+        with self.lock:
+            self.ready[group] = table
+            if self.busy:
+                return
+            self.busy = True
+        while True:
+            with self.lock:
+                following = self.ready.pop(self.next, None)
+                if following is None:
+                    self.busy = False
+                    return
+            self.writer.write(following)
+            if self.next + 1 == self.groups:
+                self.writer.finish()
+            self.next += 1
+            written(following.num_rows)
+
+
+class _Local:
+    """The state that the threads of one run share."""
+
+    def __init__(self, asked: Work) -> None:
+        self.asked = asked
+        self.abort = threading.Event()
+        self.events: queue.SimpleQueue[int | BaseException | None] = queue.SimpleQueue()
+        self._tasks = self._cut(asked.shards)
+        self._lock = threading.Lock()
+        # Taken before a task and given back when it is written. Tasks are taken in order, so the next one to be
+        # written is always in somebody's hands, and nobody waits for ever.
+        self._slots = threading.Semaphore(asked.workers + 2)
+        self._pens: dict[int, _Pen] = {}
+
+    def _cut(self, shards: Sequence[Shard]) -> Iterator[tuple[Shard, int, int, int]]:
+        for shard in shards:
+            for group, offset in enumerate(range(0, max(shard.rows, 1), ROW_GROUP)):
+                yield shard, group, shard.first_row + offset, min(ROW_GROUP, shard.rows - offset)
+
+    def _take(self, schema: pa.Schema) -> tuple[_Pen, int, int, int] | None:
+        self._slots.acquire()
+        with self._lock:
+            task = None if self.abort.is_set() else next(self._tasks, None)
+            if task is None or (self.asked.stop.is_set() and task[1] == 0):
+                self._tasks = iter(())
+                self._slots.release()
+                return None
+            shard, group, first_row, rows = task
+            if group == 0:
+                groups = max(1, -(-shard.rows // ROW_GROUP))
+                self._pens[shard.index] = _Pen(ShardWriter(self.asked.folder, shard, schema), groups)
+            return self._pens[shard.index], group, first_row, rows
+
+    def work(self) -> None:
+        """Decode and write until nothing is left: the body of a thread."""
+        try:
+            sampler = self.asked.make()
+            while (task := self._take(sampler.schema)) is not None:
+                pen, group, first_row, rows = task
+                pen.put(group, sampler.encoded(rows, self.asked.folder.run.seed, first_row), self._written)
+                if pen.next == pen.groups:
+                    with self._lock:
+                        self._pens.pop(pen.writer.shard.index, None)
+        except BaseException as error:
+            self.abort.set()
+            self._slots.release(self.asked.workers)
+            self.events.put(error)
+        finally:
+            self.events.put(None)
+
+    def _written(self, rows: int) -> None:
+        self._slots.release()
+        self.events.put(rows)
+
+    def close(self) -> None:
+        """Remove what was begun and not finished."""
+        for pen in self._pens.values():
+            pen.writer.discard()
+
+
+def local(work: Work) -> None:
+    """Generate with threads of this process."""
+    state = _Local(work)
+    threads = [threading.Thread(target=state.work, name=f"generate-{i}", daemon=True) for i in range(work.workers)]
+    for thread in threads:
+        thread.start()
+    failure: BaseException | None = None
+    try:
+        running = work.workers
+        while running:
+            event = state.events.get()
+            if event is None:
+                running -= 1
+            elif isinstance(event, BaseException):
+                failure = failure or event
+            else:
+                work.done(event)
+    finally:
+        state.abort.set()
+        for thread in threads:
+            thread.join()
+        state.close()
+    if failure is not None:
+        raise failure
+
+
+ENGINES: dict[str, Callable[[Work], None]] = {"local": local}

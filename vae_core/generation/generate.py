@@ -1,0 +1,138 @@
+"""The stage: a model and a number of rows become a dataset of Parquet files."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import FrameType
+
+from vae_core import __version__
+from vae_core.config import GenerationConfig
+from vae_core.errors import ArtifactError, ConfigError, VaesynthError
+from vae_core.generation.engine import ENGINES, Work
+from vae_core.generation.sampler import Sampler
+from vae_core.generation.shards import Folder, Run, whole_blocks
+from vae_core.progress import Progress, silent
+from vae_core.store import Artifact, Store, digest_of, storage_errors, version_of
+
+FORMAT_VERSION = 1
+
+
+def generate(
+    model: Artifact, config: GenerationConfig, store: Store, name: str | None = None, progress: Progress = silent
+) -> Artifact:
+    """Write `config.rows` rows of `model` as Parquet, in the store or in `config.output`.
+
+    A dataset that is already there is returned at once; an unfinished one goes on where it stopped.
+
+    Args:
+        model: an exported model.
+        config: rows, seed and how to write them. Workers, batch size and engine change nothing in the files.
+        store: where the dataset goes when `config.output` isn't given.
+        name: of the dataset; the model's when not given.
+        progress: told about rows.
+
+    Raises:
+        ArtifactError: the model was changed or isn't exported; the folder belongs to another run.
+        ConfigError: the output can't be used, or the device isn't there.
+        StorageError: read-only folder, full disk. The shards that are finished stay and are used by the next run.
+        VaesynthError: the run was asked to stop (SIGTERM) before all shards were finished.
+    """
+    make = partial(Sampler, model, device=config.device, batch_size=config.batch_size)
+    first = make()  # a model that can't be used fails before a folder is made
+    run = _run(model, config)
+    name, version = name or model.name, version_of(run.digest)
+    folder = Folder(_target(config.output) or store.path("datasets", name, version), run)
+    with storage_errors(folder.path), folder.lock():
+        finished = folder.finished()
+        if finished is not None:
+            progress(run.rows, run.rows)
+            return finished
+        folder.prepare(resume=config.resume)
+        shards = run.shards()
+        kept = folder.keep(shards)
+        count = sum(shard.rows for shard in kept)
+        progress(count, run.rows)
+
+        def done(rows: int) -> None:
+            nonlocal count
+            count += rows
+            progress(count, run.rows)
+
+        todo = sorted(set(shards) - set(kept), key=lambda shard: shard.index)
+        stop, spare = threading.Event(), [first]
+        with _stopped_by_sigterm(stop):
+            ENGINES[config.engine](
+                Work(lambda: spare.pop() if spare else make(), folder, todo, cores(config.workers), done, stop)
+            )
+        files = folder.files(shards)
+        if len(files) < len(shards):
+            raise VaesynthError(
+                f"{folder.path}: stopped on request with {len(files)} of {len(shards)} files finished; "
+                "run the same command again with --resume to go on"
+            )
+        fields = {
+            "digest": run.digest,
+            "inputs": {"model": model.digest},
+            "model": f"{model.name}@{model.version}",
+            "config": config.model_dump(exclude={"output", "resume", "workers", "batch_size", "engine"}),
+            "seed": run.seed,
+            "rows": run.rows,
+            "provider": first.decoder.provider,
+        }
+        return Artifact.finish(folder.path, ("datasets", name, version), fields, files)
+
+
+def _run(model: Artifact, config: GenerationConfig) -> Run:
+    missing = {"decoder.onnx", "codec.json"} - model.manifest["files"].keys()
+    if missing:
+        raise ArtifactError(f"{model.folder}: it has no {' and no '.join(sorted(missing))}; export the model first")
+    size = whole_blocks(config.rows_per_shard)
+    files = {file: model.manifest["files"][file]["sha256"] for file in ("decoder.onnx", "codec.json")}
+    identity = {
+        "inputs": {"model": model.digest} | files,
+        "config": {
+            "rows": config.rows,
+            "seed": config.seed,
+            "rows_per_shard": size,
+            "compression": config.compression,
+        },
+        "code": {"vae_core": __version__, "format": FORMAT_VERSION},
+    }
+    return Run(digest_of(identity), model.digest, config.seed, config.rows, size, config.compression)
+
+
+def _target(output: str | None) -> Path | None:
+    if output is not None and "://" in output:
+        raise ConfigError(f"output {output.split('://')[0]}://… isn't supported yet: give a local folder")
+    return None if output is None else Path(output)
+
+
+def cores(workers: int | None) -> int:
+    """Resolve the number of workers: as many as the cores that this process may use, unless given."""
+    if workers is not None:
+        return workers
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _stopped_by_sigterm(stop: threading.Event) -> Iterator[None]:
+    """Let SIGTERM set `stop`, where nobody else handles it; a second one ends the process."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        stop.set()
+
+    signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,194 @@
+"""The exported graphs in onnxruntime, and nothing run that isn't what the model's manifest says."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vae_core.config import Device
+from vae_core.errors import ArtifactError, ConfigError, MissingDependencyError
+from vae_core.store import Artifact
+
+FORMAT_VERSION = 1
+_Floats = npt.NDArray[np.float32]
+_Codes = npt.NDArray[np.int32]
+
+
+class Graph:
+    """One ONNX graph of a model, run on batches of a fixed number of rows.
+
+    The last batch is padded: the shape of a run never depends on how many rows were asked for, so neither does the
+    result of a row.
+
+    Attributes:
+        provider: the execution provider that runs it.
+        latent_dim: width of z.
+        sub_columns: their (name, size), in order.
+        position: names of the sub-columns whose position inside the code is an output of the decoder.
+        normals: width of eps, the number of Gaussian sub-columns.
+    """
+
+    def __init__(self, model: Artifact, file: str, *, device: Device = "auto", threads: int = 1, batch: int) -> None:
+        """Load `file` of `model`.
+
+        Args:
+            model: its folder is checked against its manifest first.
+            file: `decoder.onnx` or `encoder.onnx`.
+            device: `cuda` never falls back to the CPU; `auto` takes CUDA where it loads.
+            threads: of one run.
+            batch: rows of one run.
+
+        Raises:
+            ArtifactError: the file was changed, is missing, or doesn't belong to this model and codec.
+            ConfigError: `cuda` was asked for and doesn't load.
+            MissingDependencyError: onnxruntime isn't installed.
+        """
+        if file not in model.manifest["files"]:
+            raise ArtifactError(f"{model.folder}: it has no {file}; run `vaesynth export {model.name}` first")
+        model.check(file)
+        self.batch = batch
+        self.path = model.folder / file
+        self._session = _session(self.path, device, threads)
+        self.provider = str(self._session.get_providers()[0])
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        self._inputs = {value.name: value.shape for value in self._session.get_inputs()}
+        properties = dict(self._session.get_modelmeta().custom_metadata_map)
+        _check_metadata(self.path, properties, {"model_digest": model.digest})
+        self.codec_digest = properties["codec_digest"]
+        self.latent_dim = int(properties["latent_dim"])
+        self.sub_columns = [(str(c["name"]), int(c["size"])) for c in json.loads(properties["sub_columns"])]
+        self.position = [str(name) for name in json.loads(properties["position"])]
+
+    @cached_property
+    def normals(self) -> int:
+        """Width of eps: the number of Gaussian sub-columns."""
+        return int(self._inputs["eps"][1]) if "eps" in self._inputs else 0
+
+    def check_codec(self, codec: Any) -> None:
+        """Make sure that `codec` is the one the graph was exported with.
+
+        Raises:
+            ArtifactError: it isn't.
+        """
+        ours = [(sub.name, sub.size) for sub in codec.sub_columns]
+        if self.codec_digest != codec.digest or self.sub_columns != ours:
+            raise ArtifactError(f"{self.path}: was exported with another codec.json; export the model again")
+
+    def decode(self, z: _Floats, u: _Floats, eps: _Floats) -> tuple[_Codes, _Floats]:
+        """Run the decoder.
+
+        Args:
+            z: float32 [n, latent].
+            u: float32 [n, S] in [0, 1).
+            eps: float32 [n, G].
+
+        Returns:
+            codes int32 [n, S], position float32 [n, P].
+        """
+        feeds = {"z": z, "u": u} | ({"eps": eps} if self.normals else {})
+        codes = np.empty((len(z), len(self.sub_columns)), np.int32)
+        position = np.empty((len(z), len(self.position)), np.float32)
+        outputs: dict[str, npt.NDArray[Any]] = {"codes": codes} | ({"position": position} if self.position else {})
+        self._run(feeds, outputs)
+        return codes, position
+
+    def encode(self, codes: _Codes) -> tuple[_Floats, _Floats]:
+        """Run the encoder.
+
+        Args:
+            codes: int32 [n, S].
+
+        Returns:
+            mu and log_var, each float32 [n, latent].
+        """
+        mu = np.empty((len(codes), self.latent_dim), np.float32)
+        log_var = np.empty_like(mu)
+        self._run({"codes": np.ascontiguousarray(codes, np.int32)}, {"mu": mu, "log_var": log_var})
+        return mu, log_var
+
+    def _run(self, feeds: dict[str, npt.NDArray[Any]], outputs: dict[str, npt.NDArray[Any]]) -> None:
+        names, rows = list(outputs), len(next(iter(feeds.values())))
+        for start in range(0, rows, self.batch):
+            stop = min(start + self.batch, rows)
+            padding = ((0, self.batch - (stop - start)), (0, 0))
+            batch = {
+                name: np.pad(value[start:stop], padding) if padding[0][1] else np.ascontiguousarray(value[start:stop])
+                for name, value in feeds.items()
+            }
+            for name, result in zip(names, self._session.run(names, batch), strict=True):
+                outputs[name][start:stop] = result[: stop - start]
+
+
+def _check_metadata(path: Path, properties: dict[str, str], expected: dict[str, str]) -> None:
+    missing = {"format_version", "model_digest", "codec_digest", "latent_dim", "sub_columns", "position"}
+    missing -= properties.keys()
+    if missing:
+        raise ArtifactError(f"{path}: not a graph of vaesynth (no {', '.join(sorted(missing))} in its metadata)")
+    if int(properties["format_version"]) > FORMAT_VERSION:
+        raise ArtifactError(
+            f"{path}: format {properties['format_version']} is newer than this vaesynth runs ({FORMAT_VERSION}); "
+            "upgrade vaesynth"
+        )
+    for key, value in expected.items():
+        if properties[key] != value:
+            raise ArtifactError(f"{path}: belongs to another model ({key} differs); export the model again")
+
+
+def _onnxruntime() -> Any:
+    try:
+        return importlib.import_module("onnxruntime")
+    except ImportError:
+        raise MissingDependencyError(
+            "generation needs onnxruntime: pip install 'vaesynth[cpu]' (or 'vaesynth[gpu]' for CUDA; "
+            "'vaesynth[worker]' or 'vaesynth[worker-gpu]' without training)"
+        ) from None
+
+
+def _session(path: Path, device: Device, threads: int) -> Any:
+    ort = _onnxruntime()
+    cuda = "CUDAExecutionProvider" in ort.get_available_providers()
+    if device == "cuda" and not cuda:
+        raise ConfigError(
+            "device cuda: the installed onnxruntime has no CUDA; pip install 'vaesynth[gpu]' in an environment "
+            "without onnxruntime, or use device cpu"
+        )
+    if cuda and device != "cpu":
+        if hasattr(ort, "preload_dlls"):
+            ort.preload_dlls()  # finds the CUDA libraries that pip installed, without importing torch
+        try:
+            # A provider that is listed may still fail to load; onnxruntime then falls back with a warning only.
+            session = ort.InferenceSession(
+                path, _options(ort, threads, fallback=False), providers=["CUDAExecutionProvider"]
+            )
+            if session.get_providers()[0] == "CUDAExecutionProvider":
+                return session
+            reason = "the CUDA provider doesn't load"
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+        if device == "cuda":
+            raise ConfigError(f"device cuda: {reason}; check the driver and CUDA's libraries, or use device cpu")
+    try:
+        return ort.InferenceSession(path, _options(ort, threads), providers=["CPUExecutionProvider"])
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ArtifactError(f"{path}: onnxruntime can't load it: {reason}") from None
+
+
+def _options(ort: Any, threads: int, *, fallback: bool = True) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.use_deterministic_compute = True
+    options.log_severity_level = 4
+    # A waiting thread that spins takes the core from the writers.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not fallback:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    return options
