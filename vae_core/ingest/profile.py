@@ -1,0 +1,125 @@
+"""What is counted about a column while its rows stream by, in bounded memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from vae_core.errors import SourceError
+from vae_core.ingest.types import is_text
+
+MAX_LEVELS = 50_000
+_MAX_UNIQUE = 1_000_000
+_MAX_BYTES = 64 << 20
+_SAMPLE = 1000
+
+
+class ColumnProfile:
+    """Counts over one column.
+
+    Attributes:
+        rows: values so far, missing ones included.
+        nulls: missing ones.
+        distinct: distinct non-missing values; `None` when counting was given up.
+        unique: no value stood twice, as far as it was counted.
+        low, high: bounds of numbers; `None` for other types and columns without values.
+        ascending: whole numbers only went up.
+        sample: up to 1,000 distinct values, as text; empty for other types.
+    """
+
+    def __init__(self, field: pa.Field, label: str) -> None:
+        self.field = field
+        self._label = label
+        self.rows = 0
+        self.nulls = 0
+        self.unique = True
+        self.ascending = True
+        self.low: float | int | None = None
+        self.high: float | int | None = None
+        self.sample: list[str] = []
+        self._type = field.type.value_type if pt.is_dictionary(field.type) else field.type
+        self._countable = not pt.is_null(self._type)
+        self._may_identify = is_text(self._type) or pt.is_integer(self._type)
+        self._merged: pa.Array = pa.array([], self._type)
+        self._pending: list[pa.Array] = []
+        self._waiting = 0
+        self._given_up = False
+
+    @property
+    def present(self) -> int:
+        """Values that aren't missing."""
+        return self.rows - self.nulls
+
+    @property
+    def distinct(self) -> int | None:
+        """Distinct values, exactly; `None` when there are too many to count."""
+        self._merge()
+        return None if self._given_up else len(self._merged)
+
+    def add(self, column: pa.ChunkedArray) -> None:
+        """Count the values of one more table.
+
+        Raises:
+            SourceError: a number is infinite; the message names its row.
+        """
+        start, self.rows = self.rows, self.rows + len(column)
+        self.nulls += column.null_count
+        if pt.is_integer(self._type) or pt.is_floating(self._type):
+            self._bound(column, start)
+        if self._countable and not self._given_up:
+            self._count(column)
+
+    def _bound(self, column: pa.ChunkedArray, start: int) -> None:
+        if pt.is_dictionary(column.type):
+            column = column.cast(self._type)
+        if pt.is_float16(column.type):
+            column = column.cast(pa.float32())
+        bounds = pc.min_max(column).as_py()
+        low, high = bounds["min"], bounds["max"]
+        if low is None:
+            return
+        if pt.is_floating(column.type) and (np.isinf(low) or np.isinf(high)):
+            row = start + pc.index(pc.is_inf(column), True).as_py() + 1
+            raise SourceError(
+                f"{self._label}: column {self.field.name!r} has an infinite value in row {row}; make it missing (with "
+                f"source.null_values for text), or set schema.columns.{self.field.name}.drop: true"
+            )
+        if self.ascending and self._may_identify:
+            values = column.drop_null().to_numpy()
+            follows = self.high is None or values[0] > self.high
+            self.ascending = bool(follows and (values[1:] > values[:-1]).all())
+        self.low = low if self.low is None else min(self.low, low)
+        self.high = high if self.high is None else max(self.high, high)
+
+    def _count(self, column: pa.ChunkedArray) -> None:
+        present = len(column) - column.null_count
+        if not present:
+            return
+        values = column.unique()
+        if pt.is_dictionary(values.type):
+            values = values.cast(self._type)
+        values = values.drop_null()
+        if len(values) < present:
+            self.unique = False
+        if is_text(self._type) and len(self.sample) < _SAMPLE:
+            self.sample += values.slice(0, _SAMPLE - len(self.sample)).to_pylist()
+        self._pending.append(values)
+        self._waiting += len(values)
+        # Merging when as much waits as is merged keeps the cost linear in the distinct values.
+        if self._waiting >= len(self._merged):
+            self._merge()
+
+    def _merge(self) -> None:
+        if not self._pending:
+            return
+        both = pa.concat_arrays([self._merged, *self._pending])
+        merged = both.unique() if len(self._merged) or len(self._pending) > 1 else both
+        if len(merged) < len(both):
+            self.unique = False
+        self._merged, self._pending, self._waiting = merged, [], 0
+        limit = _MAX_UNIQUE if self.unique and self._may_identify else MAX_LEVELS
+        if len(merged) > limit or merged.nbytes > _MAX_BYTES:
+            self._given_up = True
+            self._merged = self._merged.slice(0, 0)

@@ -1,0 +1,126 @@
+"""What every reader of a source is, and what they share."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vae_core.errors import SourceError
+from vae_core.ingest.sources import SourceFile
+from vae_core.store import digest_of
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user said about columns that a reader has to know.
+
+    Attributes:
+        dropped: columns that aren't read.
+        text: columns whose values are levels or words whatever they look like, so that numbers may stand among them.
+    """
+
+    dropped: frozenset[str] = frozenset()
+    text: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A row that isn't one: its place, what is wrong, and its text."""
+
+    file: str
+    line: int
+    fault: str
+    text: str
+
+
+class Reader(Protocol):
+    """A source of rows.
+
+    Attributes:
+        label: what the user knows the source as; no credentials.
+        rejected: malformed rows found so far; whoever reads the tables takes them out.
+        notes: what the user should know.
+        columns: all columns of the source, dropped ones included; known with the first table.
+    """
+
+    label: str
+    rejected: deque[Rejected]
+    notes: list[str]
+    columns: list[str]
+
+    def digest(self) -> str:
+        """sha256, hexadecimal, of the content."""
+
+    def tables(self) -> Iterator[pa.Table]:
+        """All rows, in order, in tables of bounded size and of one schema.
+
+        Raises:
+            TypesWidened: call `tables` again, and forget the ones it gave before.
+            SourceError: the content can't be read as a table.
+        """
+
+
+def files_digest(files: list[SourceFile]) -> str:
+    """sha256 over the content of files, in order."""
+    digests = [file.digest() for file in files]
+    return digests[0] if len(digests) == 1 else digest_of(digests)
+
+
+_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+_CODE = r"^[+-]?0[0-9xX]"
+_MIXED_SHARE = 0.9
+
+
+class MixedColumn:
+    """Tells a column of numbers spoiled by a few words from a column of words.
+
+    A column whose text is a number in at least nine of ten rows and something else in others is most likely numeric:
+    reading it as categories would be a silent mistake. Numbers written like codes (`007`) say that it isn't numeric.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._rows = self._present = self._numbers = self._codes = 0
+        self._odd: tuple[int, str] | None = None
+
+    def add(self, column: pa.ChunkedArray) -> None:
+        """Count the values of one table's column of strings."""
+        if not self._codes:
+            for chunk in column.chunks:
+                self._count(chunk)
+
+    def _count(self, chunk: pa.Array) -> None:
+        offset, self._rows = self._rows, self._rows + len(chunk)
+        present = len(chunk) - chunk.null_count
+        self._present += present
+        # A look at a few values spares the pattern on columns that plainly hold words, once an odd value is known.
+        few = chunk.slice(0, 200).drop_null()
+        if self._odd is not None and len(few) >= 100 and not pc.any(pc.match_substring_regex(few, _NUMBER)).as_py():
+            return
+        numeric = pc.match_substring_regex(chunk, _NUMBER)
+        self._numbers += pc.sum(numeric).as_py() or 0
+        if pc.any(pc.match_substring_regex(pc.filter(chunk, numeric), _CODE)).as_py():
+            self._codes += 1
+        if self._odd is None and (first := pc.index(numeric, False).as_py()) >= 0:
+            self._odd = (offset + first + 1, chunk[first].as_py())
+
+    def check(self, label: str) -> None:
+        """Refuse the column when it is mixed.
+
+        Raises:
+            SourceError: names the column, the first value that isn't a number, and its row.
+        """
+        if self._odd is None or self._codes or self._numbers < _MIXED_SHARE * self._present:
+            return
+        row, value = self._odd
+        shown = value if len(value) <= 40 else value[:40] + "…"
+        raise SourceError(
+            f"{label}: mixed types in column {self.name!r}: {self._numbers / self._present:.1%} of its values are "
+            f"numbers, row {row} has {shown!r}; add it to source.null_values if it means missing, "
+            f"or set schema.columns.{self.name}.kind: categorical"
+        )

@@ -1,0 +1,299 @@
+"""CSV, TSV and their kin, through Arrow's multi-threaded reader, a block at a time.
+
+Arrow infers types from what it is given, so the first block gives the types and the others are parsed with them. A
+block that contradicts them widens them: the rest of the source is then only looked at, and all is read once more.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.types as pt
+
+from vae_core.config import SourceConfig
+from vae_core.errors import SourceError
+from vae_core.ingest import dialect as dialects
+from vae_core.ingest.dialect import Dialect
+from vae_core.ingest.lexical import Block, Bytes, scan
+from vae_core.ingest.readers.base import MixedColumn, Rejected, Wishes, files_digest
+from vae_core.ingest.sources import SourceFile, one_line, reading
+from vae_core.ingest.types import TypesWidened, join, storable
+
+BLOCK = 4 << 20
+_LONGEST_ROW = 64 << 20
+_PARSED = 1 << 20
+_CODE = r"^[+-]?0[0-9xX]"
+_MANY_DIGITS = r"^[+-]?[0-9]{16,}$"
+_EXACT = 2.0**53
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a block comes from: the file, how it is written, and the lines before the block."""
+
+    file: SourceFile
+    dialect: Dialect
+    lines: int
+
+
+class DelimitedReader:
+    """Reads files of delimited text that have the same columns."""
+
+    def __init__(self, files: list[SourceFile], config: SourceConfig, wishes: Wishes) -> None:
+        self.label = files[0].label if len(files) == 1 else str(config.path)
+        self.rejected: deque[Rejected] = deque()
+        self.notes: list[str] = []
+        self.columns: list[str] = []
+        self._files = files
+        self._config = config
+        self._wishes = wishes
+        self._encodings: dict[SourceFile, str] = {}
+        self._types: dict[str, pa.DataType] = {}
+        self._invalid: list[Any] = []
+
+    def digest(self) -> str:
+        """sha256 of the files' bytes."""
+        return files_digest(self._files)
+
+    def tables(self) -> Iterator[pa.Table]:
+        """All rows; see `Reader.tables`."""
+        mixed: dict[str, MixedColumn] = {}
+        yielded = widened = False
+        self.notes.clear()
+        self.rejected.clear()
+        for place, block in self._blocks():
+            table, faithful = self._parse(place, block)
+            if self._invalid:
+                self.rejected.extend(list(self._located(place, block)))
+            if not faithful and yielded:
+                widened = True
+            if widened or not table.num_rows:
+                continue
+            for name, found in self._types.items():
+                if pt.is_string(found) and name not in self._wishes.text:
+                    mixed.setdefault(name, MixedColumn(name)).add(table.column(name))
+            yielded = True
+            yield table
+        if widened:
+            raise TypesWidened
+        if not yielded and not self.rejected:
+            raise SourceError(f"{self.label}: has a header and no rows")
+        for column in mixed.values():
+            column.check(self.label)
+
+    def _blocks(self) -> Iterator[tuple[_Place, Block]]:
+        first: Dialect | None = None
+        for file in self._files:
+            with reading(file.label):
+                dialect = self._sniff(file, first)
+                first = first or dialect
+                self.columns = list(first.names)
+                lines = dialect.header_lines
+                for block in self._scan(file, dialect):
+                    yield _Place(file, dialect, lines), block
+                    lines += block.newlines
+
+    def _sniff(self, file: SourceFile, first: Dialect | None) -> Dialect:
+        """The dialect of a file; its columns must be those of the first file."""
+        with file.open() as stream:
+            sample = _read_full(stream, dialects.SAMPLE)
+        if file not in self._encodings:
+            given = self._config.encoding
+            complete = len(sample) < dialects.SAMPLE
+            sniffed = dialects.sniff_encoding(sample, file.label, complete=complete)
+            self._encodings[file] = dialects.checked_encoding(given) if given else sniffed
+        with file.open() as stream:
+            text = b"".join(self._utf8(stream, file, dialects.SAMPLE, only_first=True)).decode("utf-8", "ignore")
+        complete = len(sample) < dialects.SAMPLE
+        dialect = dialects.sniff(
+            text, self._config, file.label, complete=complete, delimiter=first.delimiter if first else None
+        )
+        if dialect.note and dialect.note not in self.notes:
+            self.notes.append(dialect.note)
+        if first and dialect.names != first.names:
+            raise SourceError(
+                f"{file.label}: has the columns {_listed(dialect.names)}, "
+                f"{self._files[0].label} has {_listed(first.names)}; files read together need the same columns"
+            )
+        return dialect
+
+    def _utf8(self, stream: BinaryIO, file: SourceFile, size: int, *, only_first: bool = False) -> Iterator[bytes]:
+        """The file's content as UTF-8 without a byte order mark, in pieces of about `size` bytes."""
+        encoding = codecs.lookup(self._encodings[file]).name
+        if encoding in ("utf-8", "ascii", "utf-8-sig"):
+            piece = _read_full(stream, size).removeprefix(codecs.BOM_UTF8)
+            while piece:
+                yield piece
+                piece = b"" if only_first else _read_full(stream, size)
+            return
+        decoder = codecs.getincrementaldecoder(encoding)()
+        done = 0
+        while True:
+            raw = _read_full(stream, size)
+            try:
+                text = decoder.decode(raw, not raw)
+            except UnicodeDecodeError as error:
+                raise SourceError(
+                    f"{file.label}: isn't {encoding}: byte {done + error.start} can't be read; set source.encoding"
+                ) from None
+            yield text.removeprefix("\ufeff").encode("utf-8", "replace")
+            done += len(raw)
+            if only_first or not raw:
+                return
+
+    def _scan(self, file: SourceFile, dialect: Dialect) -> Iterator[Block]:
+        """Blocks of whole rows, the header left out."""
+        with file.open() as stream:
+            pieces = self._utf8(stream, file, BLOCK)
+            skip = dialect.header
+            rest: Bytes = np.empty(0, np.uint8)
+            last = False
+            while not last:
+                piece = next(pieces, b"")
+                last = not piece
+                fresh = np.frombuffer(piece, np.uint8)
+                skipped = min(skip, len(fresh))
+                skip, fresh = skip - skipped, fresh[skipped:]
+                rest = np.concatenate((rest, fresh)) if len(rest) else fresh
+                if not len(rest):
+                    continue
+                block = scan(rest, dialect.delimiter, last=last)
+                if block is not None:
+                    rest = rest[block.used :]
+                    yield block
+                elif last or len(rest) > _LONGEST_ROW:
+                    start = rest[:60].tobytes().decode("utf-8", "replace").splitlines()[0]
+                    raise SourceError(f"{file.label}: a quote isn't closed, or a row is endless, from {start!r} on")
+
+    def _parse(self, place: _Place, block: Block) -> tuple[pa.Table, bool]:
+        """The block's rows, and whether the types known before hold for them. Otherwise the types are now wider."""
+        known = bool(self._types)
+        try:
+            table = self._arrow(place, block, self._types or None)
+            found = {field.name: storable(field.type) for field in table.schema}
+        except pa.ArrowInvalid as error:
+            if "invalid UTF8" in str(error):
+                self._change_encoding(place, block)
+            if "conversion error" not in str(error):
+                raise SourceError(f"{place.file.label}: {one_line(error)}") from None
+            table = self._arrow(place, block, None)
+            found = {name: join(self._types[name], storable(table.schema.field(name).type)) for name in self._types}
+        if any(pt.is_binary(kind) for kind in found.values()):
+            self._change_encoding(place, block)
+        found |= dict.fromkeys(self._not_numbers(place, block, table, found), pa.string())
+        faithful = known and found == self._types
+        self._types = found
+        if any(field.type != found[field.name] for field in table.schema):
+            table = self._arrow(place, block, found)
+        return table, faithful or not known
+
+    def _not_numbers(
+        self, place: _Place, block: Block, table: pa.Table, types: dict[str, pa.DataType]
+    ) -> Iterator[str]:
+        """Columns that look like numbers but are codes: leading zeros, or more digits than a number keeps."""
+        suspects = {
+            name: _CODE
+            for name, kind in types.items()
+            if block.leading_zeros and (pt.is_integer(kind) or pt.is_floating(kind))
+        }
+        for name, kind in types.items():
+            if pt.is_floating(kind) and name not in suspects:
+                column = table.column(name)
+                if pt.is_floating(column.type) and _largest(column) >= _EXACT:
+                    suspects[name] = _MANY_DIGITS
+        if suspects:
+            text = self._arrow(place, block, dict.fromkeys(suspects, pa.string()))
+            for name, pattern in suspects.items():
+                if pc.any(pc.match_substring_regex(text.column(name), pattern)).as_py():
+                    yield name
+
+    def _change_encoding(self, place: _Place, block: Block) -> None:
+        """The file isn't UTF-8 after all: guess from the block that shows it, and start again."""
+        if self._config.encoding:
+            raise SourceError(f"{place.file.label}: isn't {self._config.encoding}; set source.encoding to what it is")
+        if self._encodings[place.file] not in ("utf-8", "utf-8-sig"):
+            raise SourceError(f"{place.file.label}: the encoding can't be told; set source.encoding")
+        self._encodings[place.file] = dialects.guess_encoding(block.data.tobytes())
+        self._types = {}
+        raise TypesWidened
+
+    def _arrow(
+        self, place: _Place, block: Block, types: dict[str, pa.DataType] | None, *, whole: bool = False
+    ) -> pa.Table:
+        """Parse a block: the columns of `types` with these types, or all columns with inferred ones.
+
+        `whole` parses it in one piece, so that malformed rows come in their order.
+        """
+        names = place.dialect.names
+        self._invalid = []
+        try:
+            return pacsv.read_csv(
+                pa.BufferReader(pa.py_buffer(block.data)),
+                pacsv.ReadOptions(
+                    column_names=names, block_size=len(block.data) + 1 if whole else _PARSED, use_threads=not whole
+                ),
+                pacsv.ParseOptions(
+                    delimiter=place.dialect.delimiter,
+                    newlines_in_values=block.quoted_newlines,
+                    invalid_row_handler=self._set_aside,
+                ),
+                pacsv.ConvertOptions(
+                    include_columns=list(types or (name for name in names if name not in self._wishes.dropped)),
+                    column_types=types,
+                    null_values=self._config.null_values,
+                    strings_can_be_null=True,
+                    true_values=["true", "True", "TRUE"],
+                    false_values=["false", "False", "FALSE"],
+                    decimal_point=place.dialect.decimal_point,
+                ),
+            )
+        except pa.ArrowInvalid as error:
+            if whole or "straddling" not in str(error):  # a row is longer than Arrow's own blocks
+                raise
+        return self._arrow(place, block, types, whole=True)
+
+    def _set_aside(self, row: Any) -> str:
+        self._invalid.append(row)
+        return "skip"
+
+    def _located(self, place: _Place, block: Block) -> Iterator[Rejected]:
+        """The block's malformed rows, with their lines in the file."""
+        self._arrow(place, block, self._types, whole=True)
+        data = block.data.tobytes()
+        position, line = 0, place.lines + 1
+        for row in self._invalid:
+            text = row.text.encode()
+            start = data.find(text, position)
+            while start > 0 and data[start - 1 : start] not in (b"\n", b"\r"):
+                start = data.find(text, start + 1)
+            line += data.count(b"\n", position, start)
+            fault = f"{row.actual_columns} fields where {row.expected_columns} are expected"
+            yield Rejected(place.file.label, line, fault, row.text)
+            position = start + len(text)
+
+
+def _largest(column: pa.ChunkedArray) -> float:
+    """The largest magnitude in a column of numbers, 0 when it has none."""
+    bounds = pc.min_max(column).as_py()
+    return max((abs(bound) for bound in bounds.values() if bound is not None), default=0.0)
+
+
+def _read_full(stream: BinaryIO, size: int) -> bytes:
+    """`size` bytes, fewer only at the end: streams that unpack may give less at a time."""
+    pieces = []
+    while size > 0 and (piece := stream.read(size)):
+        pieces.append(piece)
+        size -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")

@@ -1,0 +1,112 @@
+"""From a source to a snapshot in the store, and from the snapshot back to rows."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vae_core.config import SchemaConfig, SourceConfig, valid_name
+from vae_core.ingest.readers import open_reader
+from vae_core.ingest.writing import SCHEMA, write
+from vae_core.progress import Progress, silent
+from vae_core.schema import Schema
+from vae_core.store import Artifact, Store, digest_of, redact, version_of
+from vae_core.store.manifest import libraries
+
+_STAGE = "ingest/1"
+_logger = logging.getLogger(__name__)
+
+
+def ingest(
+    source: SourceConfig | pd.DataFrame | pa.Table,
+    schema: SchemaConfig,
+    store: Store,
+    name: str,
+    progress: Progress = silent,
+) -> Artifact:
+    """Read a source into a snapshot; the standing one is returned when neither data nor configuration changed.
+
+    Args:
+        source: where the rows are, or a table in memory.
+        schema: overrides of what is inferred.
+        store: holds the snapshot.
+        name: of the snapshot.
+        progress: told the rows written.
+
+    Returns:
+        A snapshot: `data/*.parquet`, `schema.json`, and `rejected.parquet` where rows were malformed.
+
+    Raises:
+        SourceError: the source can't be read as a table, or nothing in it can be learned.
+        ConfigError: the overrides don't fit the source.
+        StorageError: the store can't be written.
+    """
+    valid_name(name)
+    with ExitStack() as stack:
+
+        @cache
+        def scratch() -> Path:
+            return Path(stack.enter_context(TemporaryDirectory(prefix="vaesynth-")))
+
+        reader = open_reader(source, schema, scratch)
+        fields: dict[str, Any] = {
+            "inputs": {"source": reader.digest()},
+            "config": redact(
+                {
+                    "stage": _STAGE,
+                    "code": libraries().get("vaesynth", ""),
+                    "source": _options(source),
+                    "schema": schema.model_dump(mode="json", exclude_defaults=True),
+                }
+            ),
+        }
+        version = version_of(digest_of({"inputs": fields["inputs"], "config": fields["config"]}))
+        if standing := store.find("snapshots", name, version):
+            return standing
+        with store.lock("snapshots", name):
+            if standing := store.find("snapshots", name, version):
+                return standing
+            with store.stage("snapshots", name, version, fields) as folder:
+                limit = source.max_rejected if isinstance(source, SourceConfig) else 0.0
+                found, rejected = write(reader, schema, folder, limit, progress)
+                fields |= {"source": reader.label, "rows": found.rows, "rejected": rejected, "notes": list(found.notes)}
+    for note in found.notes:
+        _logger.warning("%s", note)
+    return store.open("snapshots", f"{name}@{version}")
+
+
+def read_schema(snapshot: Artifact) -> Schema:
+    """What the snapshot's columns are."""
+    return Schema.from_dict(json.loads(snapshot.file(SCHEMA).read_text(encoding="utf-8")))
+
+
+def batches(snapshot: Artifact, columns: list[str] | None = None, rows: int = 1 << 16) -> Iterator[pa.RecordBatch]:
+    """The snapshot's rows, in order, at most `rows` at a time, with exactly the Arrow types that its schema says.
+
+    Parquet itself gives some types back changed (it has no seconds), which is why a schema lies beside it.
+    """
+    arrow = read_schema(snapshot).arrow
+    wanted = arrow if columns is None else pa.schema([arrow.field(name) for name in columns], arrow.metadata)
+    for name in sorted(name for name in snapshot.manifest["files"] if name.startswith("data/")):
+        with pq.ParquetFile(snapshot.folder / name) as file:
+            for batch in file.iter_batches(rows, columns=wanted.names):
+                yield from pa.Table.from_batches([batch]).select(wanted.names).cast(wanted).to_batches()
+
+
+def _options(source: SourceConfig | pd.DataFrame | pa.Table) -> dict[str, Any]:
+    """What decides how the source's bytes are read; where they lie doesn't."""
+    if not isinstance(source, SourceConfig):
+        return {"table": type(source).__module__.partition(".")[0]}
+    return source.model_dump(mode="json", exclude={"path", "url"}, exclude_defaults=True) | (
+        {"header": source.header} if "header" in source.model_fields_set else {}
+    )
