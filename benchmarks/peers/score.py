@@ -1,6 +1,6 @@
 """Score a pair of tables with sdmetrics' QualityReport. Runs in the peers' environment, without the project.
 
-    python score.py FOLDER   # real.csv, synthetic.csv, metadata.json → JSON on stdout
+python score.py FOLDER   # real.csv, synthetic.csv, metadata.json → JSON on stdout
 """
 
 from __future__ import annotations

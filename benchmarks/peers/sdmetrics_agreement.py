@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as csv
+from pyarrow import csv
 from sklearn.datasets import load_breast_cancer, load_wine
 
 sys.path.insert(0, str(Path(__file__).parents[2]))

@@ -101,7 +101,7 @@ def correlations(frame: Frame, columns: list[int]) -> Floats:
     Returns:
         Float64 [c, c]; NaN where a column has fewer than two values or only one distinct value.
     """
-    values = np.stack([np.asarray(frame.values[i], np.float64) for i in columns], axis=1)
+    values = np.stack([frame.numbers(i) for i in columns], axis=1)
     present = ~np.isnan(values)
     counts = np.maximum(present.sum(axis=0), 1)
     mean = np.where(present, values, 0).sum(axis=0) / counts
@@ -121,7 +121,8 @@ def correlations(frame: Frame, columns: list[int]) -> Floats:
     single = [_single_valued(values[present[:, k], k]) for k in range(len(columns))]
     result[single, :] = np.nan
     result[:, single] = np.nan
-    return np.clip(result, -1.0, 1.0)
+    clipped: Floats = np.clip(result, -1.0, 1.0)
+    return clipped
 
 
 def _single_valued(values: Floats) -> bool:

@@ -69,6 +69,17 @@ class Frame:
             return self
         return self.take(np.sort(np.random.default_rng(seed).permutation(self.rows)[:rows]))
 
+    def numbers(self, i: int) -> Floats:
+        """Float64 [n] of column `i`, NaN for missing; the codes of a category, as numbers."""
+        values = self.values[i].astype(np.float64)
+        if not self.features[i].numeric:
+            values[values < 0] = np.nan
+        return values
+
+    def codes(self, i: int) -> Codes:
+        """Int32 [n] of the categories of column `i`, -1 for missing."""
+        return self.values[i].astype(np.int32)
+
     def missing(self, i: int) -> npt.NDArray[np.bool_]:
         """Bool [n]: where column `i` has no value."""
         values = self.values[i]
@@ -77,8 +88,13 @@ class Frame:
 
 def stack(first: Frame, second: Frame) -> Frame:
     """The rows of `first`, then those of `second`."""
-    pairs = zip(first.values, second.values, strict=True)
-    return Frame(first.features, tuple(np.concatenate(pair) for pair in pairs), first.rows + second.rows)
+    values: list[Floats | Codes] = []
+    for i, feature in enumerate(first.features):
+        if feature.numeric:
+            values.append(np.concatenate([first.numbers(i), second.numbers(i)]))
+        else:
+            values.append(np.concatenate([first.codes(i), second.codes(i)]))
+    return Frame(first.features, tuple(values), first.rows + second.rows)
 
 
 def left_out(schema: Schema) -> list[dict[str, str]]:
@@ -101,14 +117,15 @@ def prepare(tables: Mapping[str, pa.Table], schema: Schema) -> dict[str, Frame]:
     values: dict[str, list[Floats | Codes]] = {role: [] for role in tables}
     for column in columns:
         parts = [tables[role].column(column.name) for role in tables]
-        encoded: list[Floats] | list[Codes]
+        levels: tuple[str, ...] = ()
         if column.kind in _CATEGORIES:
-            encoded, levels = _categories(parts)
+            codes, levels = _categories(parts)
+            for role, part in zip(tables, codes, strict=True):
+                values[role].append(part)
         else:
-            encoded, levels = [_numbers(part) for part in parts], ()
+            for role, part in zip(tables, parts, strict=True):
+                values[role].append(_numbers(part))
         features.append(Feature(column.name, column.kind, levels))
-        for role, part in zip(tables, encoded, strict=True):
-            values[role].append(part)
     return {role: Frame(tuple(features), tuple(values[role]), tables[role].num_rows) for role in tables}
 
 

@@ -17,11 +17,7 @@ MAX_CELLS = 2_000_000
 
 def matrix(frame: Frame, columns: list[int]) -> Floats:
     """Float64 [n, c] of the columns at `columns`, NaN for missing."""
-    values = np.stack([np.asarray(frame.values[i], np.float64) for i in columns], axis=1)
-    for position, i in enumerate(columns):
-        if not frame.features[i].numeric:
-            values[values[:, position] < 0, position] = np.nan
-    return values
+    return np.stack([frame.numbers(i) for i in columns], axis=1)
 
 
 def rows_for(columns: int) -> int:

@@ -68,15 +68,16 @@ def _ranked(both: Frame) -> Frame:
     """`both` with the codes of each category in the order of its frequency in both sides together.
 
     Columns of many levels are read as ranks. An order taken from one side would tell the sides apart: levels that
-    happen to be rare in it are, on average, less rare in any other sample. Ties go by the level's text for the same reason.
+    happen to be rare in it are, on average, less rare in any other sample. For the same
+    reason, ties go by the level's text.
     """
     values = list(both.values)
     for i, feature in enumerate(both.features):
         if len(feature.levels) > MAX_LEVELS:
-            codes = both.values[i].astype(np.int32)
+            codes = both.codes(i)
             counts = np.bincount(codes + 1, minlength=len(feature.levels) + 1)[1:]
             rank = np.empty(len(counts) + 1, np.int32)
-            rank[np.lexsort((feature.levels, -counts))] = np.arange(len(counts))
+            rank[np.lexsort((np.array(feature.levels), -counts))] = np.arange(len(counts))
             rank[-1] = -1
             values[i] = rank[codes]
     return Frame(both.features, tuple(values), both.rows)
@@ -113,14 +114,14 @@ def marginal_aucs(real: Frame, synthetic: Frame, seed: int = 0) -> dict[str, flo
     half = np.random.default_rng([seed, 3]).permutation(rows) % 2 == 0
     result = {}
     for i, feature in enumerate(both.features):
-        codes = _binned(both.values[i]) if feature.numeric else np.asarray(both.values[i] + 1, np.int32)
+        codes = _binned(both.numbers(i)) if feature.numeric else both.codes(i) + 1
         size = int(codes.max(initial=0)) + 1
         counts = [np.bincount(side[part], minlength=size) for part in (half, ~half) for side in np.split(codes, 2)]
         result[feature.name] = (_ratio_auc(*counts) + _ratio_auc(*counts[2:], *counts[:2])) / 2
     return result
 
 
-def _binned(values: Floats | Codes) -> Codes:
+def _binned(values: Floats) -> Codes:
     """Quantile bins of numbers, 0 for missing; a value with mass of its own gets its own bin."""
     missing = np.isnan(values)
     edges = np.unique(np.quantile(values[~missing], np.linspace(0, 1, _BINS + 1))) if not missing.all() else [0.0]

@@ -60,7 +60,7 @@ def choose_target(train: Frame, holdout: Frame) -> int | None:
         if feature.kind in _NUMBERS:
             numbers.append(i)
         elif not feature.numeric and 2 <= len(feature.levels) <= MAX_CLASSES:
-            codes = holdout.values[i]
+            codes = holdout.codes(i)
             counts = np.sort(np.bincount(codes[codes >= 0], minlength=2))
             if counts[-2] >= _MIN_ROWS:
                 return i
@@ -89,10 +89,10 @@ def utility(train: Frame, holdout: Frame, synthetic: Frame, target: str | None =
         return Utility(name, None, nan, nan, "too few rows with a value")
     x, x_test = [matrix(side, columns) for side in sides], matrix(test, columns)
     if feature.numeric:
-        truth = test.values[chosen]
+        truth = test.numbers(chosen)
         if truth.min() == truth.max():
             return Utility(name, None, nan, nan, "a single value among the held-out rows")
-        models = [regressor(train, columns, seed).fit(x[k], sides[k].values[chosen]) for k in (0, 1)]
+        models = [regressor(train, columns, seed).fit(x[k], sides[k].numbers(chosen)) for k in (0, 1)]
         scores = [_r2(truth, model.predict(x_test)) for model in models]
         return Utility(name, "R2", scores[0], scores[1])
     labels = [_classes(frame, chosen) for frame in (*sides, test)]
@@ -109,16 +109,14 @@ def _with_target(frame: Frame, target: int) -> Frame:
 
 def _classes(frame: Frame, target: int) -> npt.NDArray[np.int64]:
     """The target's codes; levels are in the order of their frequency, so the rare ones share the last class."""
-    return np.minimum(frame.values[target], MAX_CLASSES).astype(np.int64)
+    return np.minimum(frame.codes(target), MAX_CLASSES).astype(np.int64)
 
 
 def _r2(truth: Floats, predicted: Floats) -> float:
     return float(1 - ((truth - predicted) ** 2).mean() / truth.var())
 
 
-def _macro_auc(
-    model: Any, x: Floats, y: npt.NDArray[np.int64], x_test: Floats, y_test: npt.NDArray[np.int64]
-) -> float:
+def _macro_auc(model: Any, x: Floats, y: npt.NDArray[np.int64], x_test: Floats, y_test: npt.NDArray[np.int64]) -> float:
     """Mean over the test's classes of one against the rest; a class that was never seen in training scores 0.5."""
     # early stopping holds rows out by class, which needs two of each
     kinds, counts = np.unique(y, return_counts=True)
