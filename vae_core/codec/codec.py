@@ -129,7 +129,7 @@ class Codec:
         """
         arrays = self.decode_columns(codes, position, first_row, seed)
         fields = self.schema.arrow
-        plain = [a if a.type == fields.field(i).type else a.cast(fields.field(i).type) for i, a in enumerate(arrays)]
+        plain = [storage.as_type(array, field.type) for array, field in zip(arrays, fields, strict=True)]
         return pa.RecordBatch.from_arrays(plain, schema=fields)
 
     def decode_columns(self, codes: Array, position: Array | None, first_row: int, seed: int = 0) -> list[pa.Array]:

@@ -37,8 +37,7 @@ class Constant:
         if not field.nullable:
             plain = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
             if is_text(plain) or pa.types.is_binary(plain) or pa.types.is_large_binary(plain):
-                empty = pa.array([""]).cast(plain)
-                return cls(empty.dictionary_encode().cast(field.type) if plain != field.type else empty)
+                return cls(storage.as_type(pa.array([""]), field.type))
         return cls(pa.nulls(1, field.type))
 
     def fill(self, first: int, rows: int, seed: int) -> pa.Array:

@@ -119,10 +119,9 @@ class LevelForm(Form):
         assert isinstance(levels, Levels)
         indices = pa.array(values[0], type=pa.int32(), mask=missing)
         if pa.types.is_dictionary(self.type):
-            chosen = pa.DictionaryArray.from_arrays(
+            return pa.DictionaryArray.from_arrays(
                 indices.cast(self.type.index_type), levels.values.cast(self.type.value_type), ordered=self.type.ordered
             )
-            return chosen if chosen.type == self.type else chosen.cast(self.type)
         if is_text(self.type):
             return pa.DictionaryArray.from_arrays(indices, levels.values)
         return levels.values.take(indices).cast(self.type)

@@ -181,8 +181,7 @@ class Identifier:
                 raise ConfigError(f"column {self.name!r}: {self.type} has no room for {first + rows:,} identifiers")
         else:
             array = pa.array(self.make.texts(first, rows, seed).astype(object), type=pa.string())
-        array = array.cast(plain)
-        return array.dictionary_encode().cast(self.type) if plain != self.type else array
+        return storage.as_type(array, self.type)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""

@@ -113,6 +113,19 @@ def whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     return column
 
 
+def as_type(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """`array` in the type `kind`; either may be a dictionary of any values."""
+    if array.type == kind:
+        return array
+    if not pa.types.is_dictionary(kind):
+        plain = array.cast(array.type.value_type) if pa.types.is_dictionary(array.type) else array
+        return plain.cast(kind)
+    encoded = array.cast(kind.value_type).dictionary_encode()
+    return pa.DictionaryArray.from_arrays(
+        encoded.indices.cast(kind.index_type), encoded.dictionary, ordered=kind.ordered
+    )
+
+
 def array_to_json(array: pa.Array) -> dict[str, Any]:
     """`array` as JSON types: a list for text and signed integers, else the base64 of its Arrow IPC stream."""
     if pa.types.is_string(array.type) or pa.types.is_signed_integer(array.type):
