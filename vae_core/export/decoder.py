@@ -1,0 +1,183 @@
+"""decoder.onnx: latent and uniform noise in, codes out. The sampling is part of the graph; no node is random."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from torch import Tensor
+
+from vae_core.export.builder import FLOAT, INT32, GraphBuilder
+from vae_core.model import VAE, Decoder, Variable
+from vae_core.model.likelihoods import Bernoulli, Categorical, Gaussian
+from vae_core.model.likelihoods.categorical import IMPOSSIBLE
+
+BELOW_ONE = np.float32(1 - 2**-24)
+
+
+@dataclass
+class Draw:
+    """One variable drawn in the graph: the names of its values.
+
+    `code` is int32 [n, 1]; `position` float32 [n, 1] where it is read; `logits` is kept for the parity check.
+    """
+
+    code: str
+    logits: str
+    position: str | None = None
+
+
+@dataclass
+class Context:
+    """What a likelihood needs to draw variable `j` from the activations `active`, float32 [n, hidden]."""
+
+    graph: GraphBuilder
+    decoder: Decoder
+    j: int
+    active: str
+    uniform: str
+    normal: str | None
+    drawn: list[Draw]
+    position: bool
+
+    @property
+    def variable(self) -> Variable:
+        """The variable being drawn."""
+        return self.decoder.layout.variables[self.j]
+
+
+def build_decoder(model: VAE, positions: list[bool], metadata: dict[str, str]) -> tuple[onnx.ModelProto, list[str]]:
+    """Write the decoder's ancestral sampler as a graph.
+
+    Inputs: z float32 [n, latent], u float32 [n, variables] in [0, 1), and eps float32 [n, gaussian variables] where
+    there are such variables. Outputs: codes int32 [n, variables]; position float32 [n, p] in [0, 1) for the variables
+    whose `positions` is set (the standardised value, for a Gaussian one).
+
+    Returns:
+        The model, and the names of the values inside it that hold each variable's logits (for the parity check).
+    """
+    decoder, layout = model.decoder, model.decoder.layout
+    graph = GraphBuilder("decoder")
+    z = graph.input("z", FLOAT, model.latent_dim)
+    uniforms = graph.split(graph.input("u", FLOAT, len(layout.variables)), [1] * len(layout.variables))
+    gaussians = layout.gaussians
+    normals = graph.split(graph.input("eps", FLOAT, len(gaussians)), [1] * len(gaussians)) if gaussians else []
+
+    shift, offsets = _numpy(decoder.shift), layout.offsets
+    table = _numpy(decoder.embedding.weight)
+    first, _, second = decoder.trunk
+    h = graph.add("Gemm", z, graph.constant(_numpy(first.weight).T), graph.constant(_numpy(first.bias)))
+    h = graph.add("Relu", h)
+    # Each step's shift travels with what is added before it, so that it costs nothing here.
+    h = graph.add("Gemm", h, graph.constant(_numpy(second.weight).T), graph.constant(_numpy(second.bias) + shift[0]))
+
+    drawn: list[Draw] = []
+    steps, active = layout.steps, ""
+    for j, variable in enumerate(layout.variables):
+        normal = normals[gaussians.index(j)] if j in gaussians else None
+        if j == 0 or steps[j] > steps[j - 1]:
+            active = graph.add("Relu", h)
+        context = Context(graph, decoder, j, active, uniforms[j], normal, drawn, positions[j])
+        drawn.append(DRAWS[variable.likelihood](context))
+        if steps[j] < steps[-1]:
+            rows = table[offsets[j] : offsets[j] + variable.size]
+            if steps[j + 1] > steps[j]:
+                rows = rows + (shift[steps[j + 1]] - shift[steps[j]])
+            h = graph.add("Add", h, graph.add("Gather", graph.constant(rows), _flat(graph, drawn[j].code)))
+
+    graph.output(_joined(graph, [draw.code for draw in drawn]), "codes", INT32, len(drawn))
+    where = [draw.position for draw in drawn if draw.position is not None]
+    if where:
+        graph.output(_joined(graph, where), "position", FLOAT, len(where))
+    return graph.build(metadata), [draw.logits for draw in drawn]
+
+
+def draw_categorical(context: Context) -> Draw:
+    """Inverse CDF: the code is the number of cumulative probabilities at or below u."""
+    graph, variable = context.graph, context.variable
+    head, member = context.decoder.head(context.j)
+    assert isinstance(head, Categorical)
+    size = variable.size
+    bias = _numpy(head.bias)[head.rows_of(member), :size]
+    bias = np.where(variable.allowed, bias, np.float32(IMPOSSIBLE))
+    weight = graph.constant(_numpy(head.weight)[member, :, :size])
+    if variable.parent is None:
+        logits = graph.add("Gemm", context.active, weight, graph.constant(bias[0]))
+    else:
+        given = graph.add("Gather", graph.constant(bias), _flat(graph, context.drawn[variable.parent].code))
+        logits = graph.add("Add", graph.add("MatMul", context.active, weight), given)
+    probability = graph.add("Softmax", logits, axis=1)
+    triangle = graph.constant(np.triu(np.ones((size, size), np.float32)), f"triangle_{size}")
+    cumulative = graph.add("MatMul", probability, triangle)
+    ends = [graph.constant(np.array([v], np.int64), f"bound_{v}") for v in (size - 1, size, 1)]
+    total = graph.add("Slice", cumulative, ends[0], ends[1], ends[2])
+    # u times the total, which rounding leaves near 1: so no draw falls past the last possible code.
+    target = graph.add("Mul", context.uniform, total)
+    passed = graph.add("Cast", graph.add("LessOrEqual", cumulative, target), to=FLOAT)
+    axis = graph.constant(np.array([1], np.int64), "axis_1")
+    code = graph.add("Cast", graph.add("ReduceSum", passed, axis, keepdims=1), to=INT32)
+    if not context.position:
+        return Draw(code, logits)
+    upper = graph.add("GatherElements", cumulative, code, axis=1)
+    mass = graph.add("GatherElements", probability, code, axis=1)
+    from_top = graph.add("Div", graph.add("Sub", upper, target), mass)
+    inside = graph.add("Sub", graph.constant(np.ones((1, 1), np.float32), "one"), from_top)
+    bounds = graph.constant(np.float32(0), "zero"), graph.constant(BELOW_ONE, "below_one")
+    return Draw(code, logits, graph.add("Clip", inside, *bounds))
+
+
+def draw_bernoulli(context: Context) -> Draw:
+    """The code is 1 where u is at or above the probability of 0."""
+    graph = context.graph
+    head, member = context.decoder.head(context.j)
+    assert isinstance(head, Bernoulli)
+    weight = graph.constant(-_numpy(head.weight)[member][:, None])
+    bias = graph.constant(-_numpy(head.bias)[member : member + 1])
+    logits = graph.add("Gemm", context.active, weight, bias)
+    zero = graph.add("Sigmoid", logits)
+    return Draw(graph.add("Cast", graph.add("LessOrEqual", zero, context.uniform), to=INT32), logits)
+
+
+def draw_gaussian(context: Context) -> Draw:
+    """The value is mean + s·eps; its code, which later variables see, is the bin it falls in."""
+    graph, variable = context.graph, context.variable
+    head, member = context.decoder.head(context.j)
+    assert isinstance(head, Gaussian) and variable.edges is not None and context.normal is not None
+    weight = graph.constant(_numpy(head.weight)[member])
+    moments = graph.add("Gemm", context.active, weight, graph.constant(_numpy(head.bias)[member]))
+    mean, log_std = graph.split(moments, [1, 1])
+    limits = graph.constant(np.float32(-7), "lowest_log_std"), graph.constant(np.float32(7), "highest_log_std")
+    std = graph.add("Exp", graph.add("Clip", log_std, *limits))
+    value = graph.add("Add", mean, graph.add("Mul", std, context.normal))
+    passed = graph.add("Cast", graph.add("LessOrEqual", graph.constant(variable.edges[None]), value), to=FLOAT)
+    axis = graph.constant(np.array([1], np.int64), "axis_1")
+    code = graph.add("Cast", graph.add("ReduceSum", passed, axis, keepdims=1), to=INT32)
+    if variable.parent is not None:
+        missing = graph.add("Cast", context.drawn[variable.parent].code, to=9)
+        code = graph.add("Where", missing, graph.constant(np.array([[variable.size - 1]], np.int32)), code)
+    return Draw(code, moments, value)
+
+
+DRAWS: dict[str, Callable[[Context], Draw]] = {
+    "categorical": draw_categorical,
+    "bernoulli": draw_bernoulli,
+    "gaussian": draw_gaussian,
+}
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:  # type: ignore[type-arg]
+    return tensor.detach().cpu().numpy()
+
+
+def _flat(graph: GraphBuilder, code: str) -> str:
+    """[n, 1] to [n]; the same code is flattened once."""
+    name = f"{code}_flat"
+    if all(name not in node.output for node in graph.nodes):
+        graph.add("Squeeze", code, graph.constant(np.array([1], np.int64), "axis_1"), name=name)
+    return name
+
+
+def _joined(graph: GraphBuilder, columns: list[str]) -> str:
+    return graph.add("Concat", *columns, axis=1) if len(columns) > 1 else columns[0]

@@ -1,0 +1,76 @@
+"""Measures that onnxruntime computes what torch computes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from onnx import helper
+
+from vae_core.errors import TrainingError
+from vae_core.export.builder import FLOAT
+from vae_core.model import VAE
+from vae_core.model.sampling import sample
+
+ROWS = 4096
+MAX_LOGIT_DIFFERENCE = 1e-3
+MIN_EQUAL_ROWS = 0.995  # a draw within a rounding error of a boundary may fall on the other side of it
+
+
+def measure(model: VAE, decoder: onnx.ModelProto, encoder: onnx.ModelProto, logits: list[str]) -> dict[str, Any]:
+    """Run both sides on fresh noise.
+
+    Args:
+        model: the torch side, in evaluation mode.
+        decoder: its exported decoder.
+        encoder: its exported encoder.
+        logits: names of the values in `decoder` that hold each variable's logits.
+
+    Returns:
+        `max_logit_difference` over possible codes in rows drawn alike, `equal_rows` (share of rows whose codes are all
+        equal), `max_posterior_difference` of μ and log σ².
+
+    Raises:
+        TrainingError: the two sides differ by more than rounding.
+    """
+    generator = torch.Generator().manual_seed(20)
+    layout = model.layout
+    z = torch.randn(ROWS, model.latent_dim, generator=generator)
+    u = torch.rand(ROWS, len(layout.variables), generator=generator)
+    eps = torch.randn(ROWS, len(layout.gaussians), generator=generator)
+    codes, expected = sample(model.decoder, z, u, eps)
+
+    exposed = onnx.ModelProto()
+    exposed.CopyFrom(decoder)
+    exposed.graph.output.extend(helper.make_tensor_value_info(name, FLOAT, None) for name in logits)
+    feeds = {"z": z.numpy(), "u": u.numpy()} | ({"eps": eps.numpy()} if layout.gaussians else {})
+    names = ["codes", *logits]
+    drawn, *found = _session(exposed).run(names, feeds)
+
+    same = (drawn == codes.numpy()).all(axis=1)
+    difference = max(
+        float(np.abs(np.where(e < -1e8, 0, f - e))[same].max(initial=0.0))
+        for f, e in zip(found, (e.numpy() for e in expected), strict=True)
+    )
+    mu, log_var = _session(encoder).run(["mu", "log_var"], {"codes": drawn})
+    with torch.no_grad():
+        mu_torch, log_var_torch = model.encoder(torch.from_numpy(drawn).long())
+    posterior = max(float(np.abs(mu - mu_torch.numpy()).max()), float(np.abs(log_var - log_var_torch.numpy()).max()))
+    result = {
+        "rows": ROWS,
+        "max_logit_difference": difference,
+        "equal_rows": float(same.mean()),
+        "max_posterior_difference": posterior,
+    }
+    if max(difference, posterior) > MAX_LOGIT_DIFFERENCE or result["equal_rows"] < MIN_EQUAL_ROWS:
+        raise TrainingError(f"the exported ONNX graphs differ from torch: {result}")
+    return result
+
+
+def _session(model: onnx.ModelProto) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,52 @@
+"""The categorical likelihood over a variable's codes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vae_core.model.layout import Variable
+from vae_core.model.likelihoods.base import Likelihood
+
+IMPOSSIBLE = -1e9  # a logit whose softmax is exactly 0 in float32
+
+
+class Categorical(Likelihood):
+    """softmax(W_j·a + b_j[parent]): the logits are offsets to the codes' own frequencies.
+
+    `b` starts at the log frequencies (given the coarse code, for a fine one), so that the heads only learn what
+    depends on the rest of the row. All heads are padded to the widest and run as one batched product.
+    """
+
+    def __init__(self, hidden: int, variables: list[Variable]) -> None:
+        super().__init__(hidden, variables)
+        width = max(variable.size for variable in variables)
+        rows = self.rows = [len(variable.counts) for variable in variables]
+        bias = np.zeros((sum(rows), width), np.float32)
+        mask = np.full((sum(rows), width), IMPOSSIBLE, np.float32)
+        starts = np.concatenate([[0], np.cumsum(rows)[:-1]])
+        for variable, start in zip(variables, starts, strict=True):
+            block = slice(start, start + len(variable.counts))
+            smoothed = np.where(variable.possible, variable.counts + 0.5, 1.0)
+            bias[block, : variable.size] = np.log(smoothed / smoothed.sum(axis=1, keepdims=True))
+            mask[block, : variable.size] = np.where(variable.possible, 0.0, IMPOSSIBLE)
+        self.weight = nn.Parameter(torch.randn(len(variables), hidden, width) * 0.1 * hidden**-0.5)
+        self.bias = nn.Parameter(torch.from_numpy(bias))
+        self.starts: Tensor
+        self.mask: Tensor
+        self.register_buffer("starts", torch.from_numpy(starts)[:, None], persistent=False)
+        self.register_buffer("mask", torch.from_numpy(mask), persistent=False)
+
+    def rows_of(self, member: int) -> slice:
+        """The rows of `bias` that belong to a variable: one a code of its parent."""
+        start = int(self.starts[member, 0])
+        return slice(start, start + self.rows[member])
+
+    def logits(self, active: Tensor, parents: Tensor) -> Tensor:
+        """Unnormalised log probabilities, float32 [members, n, width]; padding and impossible codes at -1e9."""
+        return torch.bmm(active, self.weight) + nn.functional.embedding(parents + self.starts, self.bias + self.mask)
+
+    def nll(self, active: Tensor, codes: Tensor, parents: Tensor, values: Tensor) -> Tensor:
+        logits = self.logits(active, parents).flatten(0, 1)
+        return nn.functional.cross_entropy(logits, codes.flatten(), reduction="none").view_as(codes)

@@ -1,0 +1,95 @@
+"""Ancestral sampling in torch: one variable after the other, each given those before it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vae_core.model.decoder import Decoder
+from vae_core.model.likelihoods import Bernoulli, Categorical, Gaussian
+from vae_core.model.likelihoods.categorical import IMPOSSIBLE
+
+
+class Ancestral:
+    """Rows being drawn from p(x|z), by the inverse CDF: what decoder.onnx does, and is compared with.
+
+    Attributes:
+        codes: int64 [n] of each variable drawn so far.
+        logits: of each variable drawn so far (mean and log s for a Gaussian one).
+        active: float32 [n, hidden], relu(h) of the next variable's step.
+    """
+
+    def __init__(self, decoder: Decoder, z: Tensor) -> None:
+        self.decoder = decoder
+        self.codes: list[Tensor] = []
+        self.logits: list[Tensor] = []
+        self._sum = decoder.trunk(z)
+        self._advance()
+
+    @property
+    def j(self) -> int:
+        """Index of the next variable."""
+        return len(self.codes)
+
+    def parent_codes(self) -> Tensor:
+        """int64 [n]: the code of the next variable's parent; 0 without one."""
+        parent = self.decoder.layout.variables[self.j].parent
+        return (
+            torch.zeros(len(self._sum), dtype=torch.long, device=self._sum.device)
+            if parent is None
+            else self.codes[parent]
+        )
+
+    def draw(self, u: Tensor, eps: Tensor) -> None:
+        """Draw the next variable.
+
+        Args:
+            u: float32 [n] in [0, 1).
+            eps: float32 [n, gaussian variables], standard normal.
+        """
+        layout, j, active = self.decoder.layout, self.j, self.active
+        variable = layout.variables[j]
+        head, member = self.decoder.head(j)
+        if isinstance(head, Categorical):
+            bias = head.bias[head.rows_of(member), : variable.size]
+            bias = bias.masked_fill(~torch.from_numpy(variable.allowed).to(bias.device), IMPOSSIBLE)
+            logits = active @ head.weight[member, :, : variable.size] + bias[self.parent_codes()]
+            cumulative = torch.softmax(logits, dim=1).cumsum(dim=1)
+            code = (cumulative <= u[:, None] * cumulative[:, -1:]).sum(dim=1)
+        elif isinstance(head, Bernoulli):
+            logits = -(active @ head.weight[member] + head.bias[member])[:, None]
+            code = (torch.sigmoid(logits[:, 0]) <= u).long()
+        else:
+            assert isinstance(head, Gaussian) and variable.edges is not None
+            logits = active @ head.weight[member] + head.bias[member]
+            value = logits[:, 0] + logits[:, 1].clamp(-7.0, 7.0).exp() * eps[:, layout.gaussians.index(j)]
+            code = (torch.from_numpy(variable.edges).to(value) <= value[:, None]).sum(dim=1)
+            code = torch.where(self.parent_codes() == 1, variable.size - 1, code)
+        self.codes.append(code)
+        self.logits.append(logits)
+        self._sum = self._sum + self.decoder.embedding(code + int(layout.offsets[j]))
+        self._advance()
+
+    def _advance(self) -> None:
+        steps = self.decoder.layout.steps
+        if self.j < len(steps) and (self.j == 0 or steps[self.j] > steps[self.j - 1]):
+            self.active = torch.relu(self._sum + self.decoder.shift[steps[self.j]])
+
+
+@torch.no_grad()
+def sample(decoder: Decoder, z: Tensor, u: Tensor, eps: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Draw whole rows.
+
+    Args:
+        decoder: in evaluation mode.
+        z: float32 [n, latent].
+        u: float32 [n, variables] in [0, 1).
+        eps: float32 [n, gaussian variables], standard normal.
+
+    Returns:
+        codes int64 [n, variables], and each variable's logits.
+    """
+    draws = Ancestral(decoder, z)
+    for j in range(len(decoder.layout.variables)):
+        draws.draw(u[:, j], eps)
+    return torch.stack(draws.codes, dim=1), draws.logits

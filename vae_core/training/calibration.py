@@ -1,0 +1,68 @@
+"""Calibration of the marginals: what the prior generates is compared with the training rows, variable by variable.
+
+The aggregate posterior never quite equals the prior, so rows decoded from N(0, I) have slightly shifted marginals.
+In the decoder's own order, each variable's biases are moved until its mean predicted distribution over generated rows
+is the one of the training rows (iterative proportional fitting on the logits), before the next variable is drawn.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vae_core.model import VAE, Variable
+from vae_core.model.likelihoods import Bernoulli, Categorical
+from vae_core.model.likelihoods.categorical import IMPOSSIBLE
+from vae_core.model.sampling import Ancestral
+
+ROWS = 50_000
+ITERATIONS = 8
+PRIOR_COUNT = 2.0  # pseudo-rows a code: rare codes move little
+
+
+@torch.no_grad()
+def calibrate(model: VAE, seed: int) -> None:
+    """Move the biases of the categorical and Bernoulli heads, in place, on the model's own device.
+
+    Args:
+        model: trained; its layout holds the counts of the training rows.
+        seed: of the generated rows.
+    """
+    decoder, layout = model.decoder, model.layout
+    device = decoder.shift.device
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(ROWS, model.latent_dim, generator=generator).to(device)
+    u = torch.rand(ROWS, len(layout.variables), generator=generator).to(device)
+    eps = torch.randn(ROWS, len(layout.gaussians), generator=generator).to(device)
+    draws = Ancestral(decoder, z)
+    for j, variable in enumerate(layout.variables):
+        head, member = decoder.head(j)
+        if isinstance(head, Bernoulli):
+            scores = torch.nn.functional.pad(draws.active @ head.weight[member, :, None], (1, 0))
+            bias = torch.nn.functional.pad(head.bias[member, None, None], (1, 0))
+            fitted = _fitted(scores, bias, draws.parent_codes(), variable)
+            head.bias[member] = fitted[0, 1] - fitted[0, 0]
+        elif isinstance(head, Categorical):
+            block = head.rows_of(member)
+            bias = head.bias[block, : variable.size]
+            scores = draws.active @ head.weight[member, :, : variable.size]
+            head.bias[block, : variable.size] = _fitted(scores, bias, draws.parent_codes(), variable)
+        draws.draw(u[:, j], eps)
+
+
+def _fitted(scores: Tensor, bias: Tensor, row: Tensor, variable: Variable) -> Tensor:
+    """The bias [rows, size] under which the mean of softmax(scores + bias[row]) has the shares of the counts."""
+    allowed = torch.from_numpy(variable.allowed).to(scores.device)
+    counts = torch.from_numpy(np.where(variable.allowed, variable.counts, 0.0)).to(scores)
+    share = counts / counts.sum().clamp_min(1.0)
+    share_of_row = share.sum(dim=1, keepdim=True)
+    bias = bias.clone()
+    for _ in range(ITERATIONS):
+        probability = torch.softmax((scores + bias[row]).masked_fill(~allowed[row], IMPOSSIBLE), dim=1)
+        found = torch.zeros_like(bias).index_add_(0, row, probability)
+        # The generated rows under the same parent's code set the scale, so each row of the bias is matched by itself.
+        scale = found.sum(dim=1, keepdim=True) / share_of_row.clamp_min(1e-12)
+        ratio = (share * scale + PRIOR_COUNT) / (found + PRIOR_COUNT)
+        bias += torch.where(allowed & (share_of_row > 0), ratio.log(), 0.0)
+    return bias

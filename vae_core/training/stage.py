@@ -1,0 +1,131 @@
+"""The training stage: reads a snapshot, fits the codec and the VAE, writes a model artifact."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.dataset as ds
+import torch
+from safetensors.torch import save_file
+
+from vae_core.codec import Codec
+from vae_core.config import TrainingConfig
+from vae_core.errors import SourceError
+from vae_core.model import VAE, Layout
+from vae_core.progress import Progress, silent
+from vae_core.schema import Schema
+from vae_core.split import holdout_mask
+from vae_core.store import Artifact, Store, digest_of, version_of
+from vae_core.training.calibration import calibrate
+from vae_core.training.latent import latent_use
+from vae_core.training.loop import TrainingResult, fit
+
+CODEC_ROWS = 2_000_000  # the codec's bins and levels are read off at most this many rows
+STAGE = "train/1"
+
+
+def train(snapshot: Artifact, config: TrainingConfig, store: Store, name: str, progress: Progress = silent) -> Artifact:
+    """Learn a model from a snapshot; a model that stands for the same inputs is returned as it is.
+
+    Args:
+        snapshot: what `ingest` wrote.
+        config: the codec, the VAE and their training.
+        store: where the model is written.
+        name: of the model.
+        progress: told optimiser steps.
+
+    Returns:
+        The model artifact: weights.safetensors, codec.json, schema.json, training.json.
+
+    Raises:
+        SourceError: nothing in the snapshot can be learned.
+        TrainingError: training diverged.
+    """
+    inputs = {"snapshot": snapshot.digest}
+    key = digest_of({"stage": STAGE, "inputs": inputs, "config": config.model_dump(mode="json")})
+    version = version_of(key)
+    with store.lock("models", name):
+        if (standing := store.find("models", name, version)) is not None:
+            return standing
+        schema = Schema.from_dict(json.loads((snapshot.folder / "schema.json").read_text()))
+        codec, codes, values, holdout = encode_snapshot(snapshot.folder, schema, config)
+        layout = Layout.from_codec(codec, codes[~holdout])
+        result = fit(layout, codes, values, holdout, config, progress)
+        calibrate(result.model, config.seed)
+        manifest = {
+            "digest": key,
+            "inputs": inputs,
+            "config": config.model_dump(mode="json"),
+            "seed": config.seed,
+            "rows": int((~holdout).sum()),
+            "holdout_rows": int(holdout.sum()),
+        }
+        with store.stage("models", name, version, manifest) as folder:
+            save_file(
+                {key: value.contiguous() for key, value in result.model.state_dict().items()},
+                folder / "weights.safetensors",
+            )
+            (folder / "codec.json").write_text(json.dumps(codec.to_dict()))
+            (folder / "schema.json").write_text(json.dumps(schema.to_dict(), indent=1))
+            record = training_record(result, layout, codes[holdout], values[holdout])
+            (folder / "training.json").write_text(json.dumps(record, indent=1))
+        return store.open("models", f"{name}@{version}")
+
+
+def encode_snapshot(
+    folder: Path, schema: Schema, config: TrainingConfig
+) -> tuple[Codec, npt.NDArray[np.int32], npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Fit the codec on the training rows of a snapshot and encode all rows, a batch at a time.
+
+    Returns:
+        The codec; codes int32 [n, sub_columns]; values float32 [n, gaussian sub_columns]; holdout bool [n].
+    """
+    dataset = ds.dataset(folder / "data", format="parquet")
+    rows = dataset.count_rows()
+    holdout = holdout_mask(rows, config.holdout, config.seed)
+    wanted = ~holdout
+    if (excess := int(wanted.sum()) - CODEC_ROWS) > 0:
+        spare = np.random.default_rng([config.seed, 0xC0DEC]).choice(np.flatnonzero(wanted), excess, replace=False)
+        wanted[spare] = False
+    parts, start = [], 0
+    for batch in dataset.to_batches(batch_readahead=1, fragment_readahead=1):
+        parts.append(batch.filter(pa.array(wanted[start : start + len(batch)])))
+        start += len(batch)
+    codec = Codec.fit(pa.Table.from_batches(parts, dataset.schema), schema, config.codec, seed=config.seed)
+    if not codec.sub_columns:
+        raise SourceError("nothing to learn: every column is an identifier, free text, constant or empty")
+    encoded = [codec.encode(batch) for batch in dataset.to_batches(batch_readahead=1, fragment_readahead=1)]
+    codes = np.concatenate([part.codes for part in encoded])
+    return codec, codes, np.concatenate([part.values for part in encoded]), holdout
+
+
+def training_record(
+    result: TrainingResult, layout: Layout, codes: npt.NDArray[np.int32], values: npt.NDArray[np.float32]
+) -> dict[str, Any]:
+    """What training.json holds: curves, how it stopped, the use of the latent, the cost of each variable."""
+    held, held_values = torch.from_numpy(codes[:10_000].copy()), torch.from_numpy(values[:10_000].copy())
+    use = latent_use(result.model, held, held_values)
+    return {
+        **dataclasses.asdict(result.curves),
+        "last_step": result.steps,
+        "total_seconds": round(result.seconds, 2),
+        "stopped": result.stopped,
+        "device": result.device,
+        "holdout_elbo": -min(result.curves.holdout_loss, default=float("nan")),
+        "parameters": sum(p.numel() for p in result.model.parameters()),
+        **use,
+        "nats": column_nats(result.model, layout, held, held_values),
+    }
+
+
+@torch.no_grad()
+def column_nats(model: VAE, layout: Layout, codes: torch.Tensor, values: torch.Tensor) -> dict[str, float]:
+    """Held-out -log p of each variable, nats a row, with z from the posterior."""
+    elbo = model(codes.long(), values, torch.Generator().manual_seed(0))
+    return {v.name: round(float(x), 4) for v, x in zip(layout.variables, elbo.reconstruction.mean(dim=1), strict=True)}
