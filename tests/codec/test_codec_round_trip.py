@@ -74,7 +74,9 @@ def same(left: pa.Array, right: pa.Array) -> bool:
         return bool(
             left.type == right.type
             and pc.is_null(left).equals(pc.is_null(right))
-            and np.array_equal(left.to_numpy(zero_copy_only=False), right.to_numpy(zero_copy_only=False), equal_nan=True)
+            and np.array_equal(
+                left.to_numpy(zero_copy_only=False), right.to_numpy(zero_copy_only=False), equal_nan=True
+            )
         )
     return bool(left.equals(right)) or (left.type == right.type and left.to_pylist() == right.to_pylist())
 
@@ -84,9 +86,7 @@ def same(left: pa.Array, right: pa.Array) -> bool:
 def test_exact_values_come_back(name, nulls, fit, random_codes):
     array = EXACT[name]
     if nulls:
-        array = pa.concat_arrays(
-            [pa.nulls(1, array.type) if i % 11 == 3 else array.slice(i, 1) for i in range(ROWS)]
-        )
+        array = pa.concat_arrays([pa.nulls(1, array.type) if i % 11 == 3 else array.slice(i, 1) for i in range(ROWS)])
     other = pa.array(np.arange(ROWS) % 2 == 0)  # a column beside, so that order and offsets matter
     table = pa.table({"x": array, "other": other}).slice(3)
     codec = fit(table)

@@ -15,6 +15,7 @@ from vae_core.codec.storage import Array, Bools, Ints
 SEGMENTS = 4  # pieces of equal mass of the law inside a bin
 MIN_ROWS = 8  # rows of a bin, at least
 MAX_SEEN = 65_536  # seen values kept over all bins, at most
+_WIDEST = 2**64 - 4096  # the widest bin whose width fits 64 bits as a float
 
 
 def cut(values: Array, counts: Array, atoms: Array, target: float, minimum: int) -> list[tuple[int, int]]:
@@ -97,6 +98,10 @@ class Bins:
             low, high = max(x[0], limits[0]), min(x[-1], limits[1])
             if low > high:
                 low = high = x[np.searchsorted(np.cumsum(c), c.sum() / 2)]
+            if not grid:
+                low, high = _off_ends(low, high, atoms)
+                if low > high:
+                    continue
             inner = np.clip(_quantiles(x, c), low, high)
             rows = int(c.sum())
             if grid:
@@ -108,7 +113,7 @@ class Bins:
                 k = grid.index(inner)
                 free = k - np.searchsorted(taken, k, "left")
                 middle = [float(min(max(int(f) - start, 0), stop - 1 - start)) for f in free]  # exact beyond int64
-                zero, span = 0.0, float(stop - start)
+                zero, span = 0.0, float(min(stop - start, _WIDEST))
                 base.append(start)
             else:
                 middle, zero, span = inner.astype(np.float64).tolist(), float(low), float(high)
@@ -172,7 +177,7 @@ class Bins:
             return self._off_atoms(np.clip(values, lower, upper), lower)
         last = self.knots[which, SEGMENTS] - 1
         offset = np.minimum(np.floor(left + part * (right - left)), last)
-        free = (self.base[which].view(np.uint64) + offset.astype(np.uint64)).view(np.int64)
+        free = _advance(self.base[which], offset)
         if self._straddles:
             index = free + np.searchsorted(self.atoms - np.arange(len(self.atoms)), free, "right")
         else:
@@ -187,7 +192,7 @@ class Bins:
     @cached_property
     def _straddles(self) -> bool:
         """Whether an atom lies between a bin's first and last free points."""
-        last = self.base + np.maximum(self.knots[:, SEGMENTS] - 1, 0).astype(np.int64)
+        last = _advance(self.base, self.knots[:, SEGMENTS] - 1)
         below = np.searchsorted(self.atoms - np.arange(len(self.atoms)), last, "right")
         return bool((below != self._atoms_below).any())
 
@@ -222,6 +227,20 @@ class Bins:
             grid.index(atoms) if grid else atoms,
             grid,
         )
+
+
+def _off_ends(low: Any, high: Any, atoms: Array) -> tuple[Any, Any]:
+    """The interval without atoms at its ends."""
+    while low <= high and low in atoms:
+        low = np.nextafter(low, np.inf, dtype=atoms.dtype)
+    while low <= high and high in atoms:
+        high = np.nextafter(high, -np.inf, dtype=atoms.dtype)
+    return low, high
+
+
+def _advance(base: Ints, offset: Array) -> Ints:
+    """Points `offset` (up to 2^64) after `base`: the sum wraps around as int64 does, and so ends up right."""
+    return np.asarray((base.view(np.uint64) + offset.astype(np.uint64)).view(np.int64))
 
 
 def _quantiles(values: Array, counts: Array) -> Array:

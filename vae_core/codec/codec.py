@@ -160,19 +160,15 @@ class Codec:
         """Leaf of each row for each part that has leaves; determinants are never dependent themselves."""
         by_column = np.ascontiguousarray(codes.T)
         leaves: dict[int, Array] = {}
-        looked_up = []
         for k, part in enumerate(self.parts):
-            if not isinstance(part, Part):
-                continue
-            if part.layout is not None:
+            if isinstance(part, Part) and part.layout is not None:
                 leaves[k] = part.layout.decode([by_column[sub] for sub in part.subs])
-            elif part.determinant is None:
-                leaves[k] = np.zeros(len(codes), dtype=np.int64)
-            else:
-                looked_up.append((k, part.determinant, part.table))
-        for k, determinant, table in looked_up:
-            assert table is not None
-            leaves[k] = table[leaves[determinant]]
+        for k, part in enumerate(self.parts):
+            if isinstance(part, Part) and part.table is not None:
+                if part.determinant is None:
+                    leaves[k] = np.repeat(part.table, len(codes))
+                else:
+                    leaves[k] = part.table[leaves[part.determinant]]
         return leaves
 
     def to_dict(self) -> dict[str, Any]:

@@ -44,7 +44,8 @@ class _Draft:
 
     @property
     def constant(self) -> bool:
-        return len(self.uniques) == 1
+        """Whether one value only is ever given."""
+        return not self.leaves.positioned and int(self.leaves.allowed.sum()) == 1
 
     def leaf_of_id(self) -> Array:
         """Leaf of each unique value, and of missing."""
@@ -174,7 +175,7 @@ def _build(
             leaves, table = _looked_up(draft, drafts[draft.dependency.determinant])
             parts.append(Part(draft.column, leaves, determinant=draft.dependency.determinant, table=table))
         elif draft.constant and (not draft.nulls or k != _carrier(drafts, draft.column)):
-            parts.append(Part(draft.column, draft.leaves, table=np.zeros(1, dtype=np.int64)))
+            parts.append(Part(draft.column, draft.leaves, table=np.flatnonzero(draft.leaves.allowed)))
         else:
             pooled = len(draft.mass) - 1 if not draft.leaves.allowed.all() else None
             layout = Layout.fit(draft.mass, draft.nulls > 0, config.split_above, pooled)

@@ -42,7 +42,9 @@ class Grid:
                 if not (np.abs(scaled) < _EXACT).all():
                     return None
                 if ((scaled / 10.0**decimals).astype(uniques.dtype) == uniques).all():
-                    return cls._of_integers(scaled.astype(np.int64), decimals, uniques.dtype)
+                    grid = cls._of_integers(scaled.astype(np.int64), decimals, uniques.dtype)
+                    widest = float(np.spacing(np.abs(uniques).max(initial=0)))
+                    return grid if grid.step / 10.0**decimals >= 2 * widest else None  # else points fall together
         return None
 
     @classmethod

@@ -74,7 +74,7 @@ class Pattern:
     def fit(cls, texts: list[str]) -> Pattern:
         """The narrowest class of characters at each position of `texts`, which have one length."""
         if all(_UUID.fullmatch(text) for text in texts):
-            digits = _CLASSES[1] if any(c in "abcdef" for c in texts[0]) or texts[0].islower() else _CLASSES[2]
+            digits = _CLASSES[2] if any(text != text.lower() for text in texts) else _CLASSES[1]
             shape = "xxxxxxxx-xxxx-4xxx-yxxx-xxxxxxxxxxxx"
             variant = digits[8:12]
             return cls(tuple({"x": digits, "y": variant, "-": "-", "4": "4"}[c] for c in shape))
@@ -93,6 +93,7 @@ class Pattern:
         lap, within = np.divmod(row, np.uint64(size))
         number = permute(within, size, seed)
         free = mix(row, seed + 0x5EED)
+        left = MAX_SIZE  # combinations that the hash still tells apart
         length = len(self.alphabets)
         codes = np.empty((rows, length), dtype=np.uint32)
         for place in reversed(range(length)):
@@ -101,8 +102,9 @@ class Pattern:
             if place >= length - keyed:
                 number, digit = np.divmod(number, radix)
             else:
-                if int(free.min(initial=2**63)) < 256:  # the hash is used up
-                    free = mix(row, seed + 0x5EED + place)
+                left //= len(letters)
+                if left < MAX_SIZE >> 32:
+                    free, left = mix(row, seed + 0x5EED + place), MAX_SIZE
                 free, digit = np.divmod(free, radix)
             codes[:, place] = letters[digit.astype(np.int64)]
         texts = codes.view(f"<U{length}").reshape(rows)

@@ -52,7 +52,7 @@ class Part:
         layout: how leaves become codes; `None` when they are looked up.
         subs: indices of the sub-columns.
         position: index of its position input.
-        determinant: index of the part that `table` is about; `None` with a table of one leaf for a constant part.
+        determinant: index of the part that `table` is about; `None`, with a table of one leaf, for a constant.
         table: this part's leaf for each leaf of the determinant (missing included), int64.
         tied: index of the sub-column, of the column's first part, that already says whether the row is missing.
     """
