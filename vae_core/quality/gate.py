@@ -18,23 +18,30 @@ class Violation:
     Attributes:
         metric: as in the metrics, e.g. `shape_error`.
         value: what was measured.
-        threshold: what the configuration allows.
+        threshold: what is allowed: the configuration's figure, beyond the noise floor where there is one.
         columns: where to look, worst first.
+        floor: the noise floor within `threshold`, 0 for metrics that have none.
     """
 
     metric: str
     value: float
     threshold: float
     columns: tuple[str, ...] = ()
+    floor: float = 0.0
 
     def __str__(self) -> str:
         side = "below" if self.value < self.threshold else "above"
         where = f"; look at {', '.join(self.columns)}" if self.columns else ""
-        return f"{self.metric} is {self.value:.4g}, {side} the threshold {self.threshold:.4g}{where}"
+        allowed = f" ({self.threshold - self.floor:.4g} + noise floor {self.floor:.4g})" if self.floor else ""
+        return f"{self.metric} is {self.value:.4g}, {side} the threshold {self.threshold:.4g}{allowed}{where}"
 
 
 def check(metrics: dict[str, Any], config: GateConfig) -> list[Violation]:
-    """What in `metrics` (see `assess`) is beyond the thresholds; a metric that is not defined is not judged."""
+    """What in `metrics` (see `assess`) is beyond the thresholds.
+
+    Shape, trend and missing values may exceed what a second real sample scores by their threshold: with few rows or
+    many rare levels that alone is far from 0. A metric that is not defined is not judged.
+    """
     if not config.enabled:
         return []
     shape, trend, auc = metrics["shape_error"], metrics["trend_error"], metrics["two_sample_auc"]
@@ -43,11 +50,11 @@ def check(metrics: dict[str, Any], config: GateConfig) -> list[Violation]:
     telling = {name: max(found["alone"] - 0.5, found["importance"]) for name, found in auc["columns"].items()}
     excess = {name: value and value - (shape["floors"][name] or 0.0) for name, value in shape["columns"].items()}
     above = [
-        Violation("shape_error", shape["value"], config.max_shape_error, _worst(excess)),
-        Violation("trend_error", trend["value"], config.max_trend_error, pairs),
+        _beyond_floor("shape_error", shape, config.max_shape_error, _worst(excess)),
+        _beyond_floor("trend_error", trend, config.max_trend_error, pairs),
         Violation("two_sample_auc", auc["value"], config.max_two_sample_auc, _worst(telling)),
         Violation("utility_loss", utility["loss"], config.max_utility_loss, _named(utility["target"])),
-        Violation("null_error", nulls["value"], config.max_null_error, _worst(nulls["columns"])),
+        _beyond_floor("null_error", nulls, config.max_null_error, _worst(nulls["columns"])),
         Violation("copy_excess", copies["synthetic"] - copies["holdout"], config.max_copy_excess),
     ]
     found = [v for v in above if v.value is not None and v.value > v.threshold]
@@ -66,6 +73,11 @@ def enforce(metrics: dict[str, Any], config: GateConfig) -> None:
     if violations := check(metrics, config):
         reasons = "; ".join(map(str, violations))
         raise GateRefusedError(f"the quality gate refused the model, nothing was published: {reasons}")
+
+
+def _beyond_floor(name: str, metric: dict[str, Any], allowed: float, columns: tuple[str, ...]) -> Violation:
+    floor = metric["floor"] or 0.0
+    return Violation(name, metric["value"], allowed + floor, columns, floor)
 
 
 def _worst(columns: dict[str, float | None]) -> tuple[str, ...]:

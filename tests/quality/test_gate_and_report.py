@@ -1,0 +1,204 @@
+import json
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from quality_tables import schema_of, shuffled
+
+from vae_core.config import EvaluationConfig, GateConfig
+from vae_core.errors import GateRefusedError
+from vae_core.quality import assess, check, enforce
+from vae_core.quality.evaluation import Samples, measure
+from vae_core.quality.report import render
+from vae_core.schema import Kind, Schema
+
+TRAINING = {
+    "steps": [0, 100, 200, 300],
+    "train_loss": [50.0, 30.0, 25.0, 24.0],
+    "holdout_loss": [51.0, 31.0, 26.0, 25.5],
+    "kl_curve": [0.0, 2.0, 4.0, 5.0],
+    "kl_per_dimension": [2.0, 0.0, 1.5, 0.25],
+    "active_units": 3,
+    "total_seconds": 12.5,
+    "stopped": "steps",
+    "explained": 2.5,
+}
+CONFIG = EvaluationConfig(rows=1_200)
+
+
+@pytest.fixture(scope="module")
+def good(parts: dict[str, pa.Table], flights_schema: Schema) -> dict[str, Any]:
+    """Metrics of a generator that is as good as reality: a fresh real sample."""
+    return assess(parts["train"], parts["holdout"], parts["fresh"], flights_schema, CONFIG, TRAINING)
+
+
+@pytest.fixture(scope="module")
+def bad(parts: dict[str, pa.Table], flights_schema: Schema) -> dict[str, Any]:
+    """Metrics of independent columns."""
+    return assess(parts["train"], parts["holdout"], shuffled(parts["fresh"]), flights_schema, CONFIG, TRAINING)
+
+
+@pytest.fixture(scope="module")
+def poor(parts: dict[str, pa.Table], flights_schema: Schema) -> dict[str, Any]:
+    """Metrics of independent columns of the flights that were late or cancelled."""
+    fresh = parts["fresh"]
+    late = fresh.filter(pa.compute.fill_null(pa.compute.greater(fresh["arr_delay"], 0), True))
+    return assess(parts["train"], parts["holdout"], shuffled(late), flights_schema, CONFIG, TRAINING)
+
+
+def test_a_fresh_sample_scores_its_floor(good: dict[str, Any]) -> None:
+    for name in ("shape_error", "trend_error"):
+        assert good[name]["value"] == pytest.approx(good[name]["floor"], rel=0.25)
+        assert good[name]["bootstrap"] < good[name]["floor"]
+    assert good["two_sample_auc"]["value"] == pytest.approx(0.5, abs=0.05)
+    assert abs(good["utility"]["loss"]) < 0.02
+    assert good["copies"] == {"synthetic": 0, "holdout": 0}
+    assert good["latent"] == {"kl": 3.75, "active_units": 3, "dimensions": 4}
+    assert [c["column"] for c in good["left_out"]] == ["year"]
+
+
+def test_metrics_are_json_and_repeatable(parts: dict[str, pa.Table], flights_schema: Schema) -> None:
+    small = EvaluationConfig(rows=200)
+    tables = (parts["train"][:400], parts["holdout"][:200], parts["fresh"])
+    runs = [assess(*tables, flights_schema, small, TRAINING) for _ in range(2)]
+    one, two = (json.dumps(m | {"seconds": 0}, allow_nan=False) for m in runs)
+    assert one == two
+
+
+def test_the_floor_is_scaled_when_there_are_fewer_fresh_rows(
+    good: dict[str, Any], parts: dict[str, pa.Table], flights_schema: Schema
+) -> None:
+    few = assess(parts["train"][:1_200], parts["holdout"][:300], parts["fresh"], flights_schema, CONFIG)
+    assert few["rows"]["second_sample"] == 300
+    assert few["shape_error"]["floor"] == pytest.approx(good["shape_error"]["floor"], rel=0.4)
+    assert few["latent"]["kl"] is None
+
+
+def test_the_gate_passes_the_good_and_refuses_the_bad(good: dict[str, Any], bad: dict[str, Any]) -> None:
+    config = GateConfig()
+    assert check(good, config) == []
+    enforce(good, config)
+    violations = {v.metric: v for v in check(bad, config)}
+    assert {"two_sample_auc", "utility_loss"} <= set(violations)
+    assert violations["utility_loss"].columns == (bad["utility"]["target"],)
+    for violation in violations.values():
+        line = str(violation)
+        assert "\n" not in line
+        assert violation.metric in line and f"{violation.value:.4g}" in line and f"{violation.threshold:.4g}" in line
+    with pytest.raises(GateRefusedError, match="two_sample_auc") as refused:
+        enforce(bad, config)
+    assert refused.value.exit_code == 3
+    assert check(bad, GateConfig(enabled=False)) == []
+
+
+@pytest.mark.parametrize(
+    ("metric", "config"),
+    [
+        ("shape_error", {"max_shape_error": 0.0}),
+        ("trend_error", {"max_trend_error": 0.0}),
+        ("two_sample_auc", {"max_two_sample_auc": 0.5}),
+        ("utility_loss", {"max_utility_loss": 0.0}),
+        ("null_error", {"max_null_error": 0.0}),
+        ("latent_kl", {"min_kl": 9.0}),
+    ],
+)
+def test_every_threshold_is_enforced_and_says_where_to_look(
+    poor: dict[str, Any], metric: str, config: dict[str, float]
+) -> None:
+    found = [v for v in check(poor, GateConfig.model_validate(config)) if v.metric == metric]
+    assert len(found) == 1
+    assert metric == "latent_kl" or found[0].columns
+
+
+def test_copies_beyond_those_of_real_rows_are_refused(parts: dict[str, pa.Table], flights_schema: Schema) -> None:
+    metrics = assess(parts["train"], parts["holdout"], parts["train"][:500], flights_schema, CONFIG)
+    assert metrics["copies"]["synthetic"] == 1
+    assert metrics["dcr"]["share"] > 0.7
+    assert "copy_excess" in {v.metric for v in check(metrics, GateConfig())}
+
+
+class Page(HTMLParser):
+    """Tags and text of a page, and that every tag that is opened is closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text, self.open = "", []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+HOSTILE = "<script>alert(1)</script>\"'&$x_1$"
+
+
+def hostile_page() -> str:
+    generator = np.random.default_rng(0)
+    n = 600
+    table = pa.table(
+        {
+            HOSTILE: generator.normal(size=n),
+            "</svg><img src=http://evil/x>": pa.array(generator.choice([HOSTILE, "b", ""], n)),
+            "when": pa.array(generator.integers(0, 10**9, n)).cast(pa.timestamp("s")),
+            "many": pa.array(generator.integers(0, 10**6, n).astype(str)),
+            "zeros": np.where(generator.random(n) < 0.8, 0, generator.integers(1, 1000, n)),
+            "id " + HOSTILE: np.arange(n),
+        }
+    )
+    schema = schema_of(table, **{"id " + HOSTILE: Kind.IDENTIFIER})
+    samples = Samples.of(table[:300], table[300:500], table[300:], schema, EvaluationConfig(rows=300))
+    metrics = measure(samples, EvaluationConfig(rows=300, target=table.column_names[1]), TRAINING)
+    violations = check(metrics, GateConfig(max_shape_error=0.0))
+    return render(
+        metrics,
+        samples.real,
+        samples.synthetic,
+        title=HOSTILE,
+        training=TRAINING | {"stopped": HOSTILE},
+        provenance={HOSTILE: HOSTILE},
+        violations=violations,
+    )
+
+
+def test_the_report_loads_nothing_and_escapes_names_and_values() -> None:
+    text = hostile_page()
+    page = Page(text)
+    assert page.open == []
+    assert {"script", "img", "link", "iframe", "object"}.isdisjoint({tag for tag, _ in page.tags})
+    for _, attributes in page.tags:
+        assert {"src", "xlink:href", "onload", "onclick"}.isdisjoint(attributes)
+        assert (attributes.get("href") or "#").startswith("#")
+    assert not re.search(r"url\(|@import", text)
+    assert HOSTILE in page.text
+
+
+def test_the_report_shows_every_part(good: dict[str, Any], parts: dict[str, pa.Table], flights_schema: Schema) -> None:
+    samples = Samples.of(parts["train"], parts["holdout"], parts["fresh"], flights_schema, CONFIG)
+    page = Page(render(good, samples.real, samples.synthetic, title="flights@1", training=TRAINING))
+    assert "The gate passes" in page.text
+    for feature in samples.real.features:
+        assert feature.name in page.text
+    figures = [tag for tag, _ in page.tags].count("figure")
+    assert figures == len(samples.real.features) + 3  # and the loss, the KL, the KL of each dimension
+    assert "year" in page.text  # left out, and said so
+
+
+def test_a_table_of_one_column_has_a_report() -> None:
+    table = pa.table({"x": np.random.default_rng(0).normal(size=400)})
+    samples = Samples.of(table[:200], table[200:300], table[300:], schema_of(table), EvaluationConfig(rows=100))
+    metrics = measure(samples, EvaluationConfig(rows=100))
+    assert metrics["trend_error"]["value"] is None and metrics["utility"]["metric"] is None
+    assert check(metrics, GateConfig(max_shape_error=1)) == []
+    assert "No pair of columns" in render(metrics, samples.real, samples.synthetic, title="one")

@@ -1,0 +1,53 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+from quality_tables import schema_of
+
+from vae_core.quality.frames import Frame, prepare
+from vae_core.quality.privacy import closest_records, copies, row_hashes
+from vae_core.schema import Schema
+
+
+@pytest.fixture(scope="module")
+def frames(parts: dict[str, pa.Table], flights_schema: Schema) -> dict[str, Frame]:
+    return prepare(parts | {"train": parts["train"][:2_000]}, flights_schema)
+
+
+def test_copies_are_the_rows_that_are_equal_everywhere(frames: dict[str, Frame]) -> None:
+    train, fresh = frames["train"], frames["fresh"]
+    assert copies(train, train) == 1
+    assert copies(train, fresh) == 0
+    mixed = Frame(
+        train.features, tuple(np.r_[a[:100], b[:300]] for a, b in zip(train.values, fresh.values, strict=True)), 400
+    )
+    assert copies(train, mixed) == pytest.approx(0.25)
+
+
+def test_hashes_tell_rows_apart_and_know_missing_values() -> None:
+    table = pa.table({"x": [0.0, -0.0, None, float("nan"), 1.0], "c": ["a", "a", None, None, "a"]})
+    hashes = row_hashes(prepare({"a": table}, schema_of(table))["a"])
+    assert hashes[0] == hashes[1] and hashes[2] == hashes[3]
+    assert len(set(hashes.tolist())) == 3
+    swapped = pa.table({"x": [1.0, 2.0], "y": [2.0, 1.0]})
+    assert len(set(row_hashes(prepare({"a": swapped}, schema_of(swapped))["a"]).tolist())) == 2
+
+
+def test_fresh_rows_are_as_near_to_either_side_and_copies_are_not(frames: dict[str, Frame]) -> None:
+    fresh = closest_records(frames["train"], frames["holdout"], frames["fresh"])
+    assert fresh.reference == 2_000
+    assert fresh.share == pytest.approx(0.5, abs=2 * fresh.interval)
+    assert fresh.train_p5 == pytest.approx(fresh.real_p5, rel=0.2)
+    copied = closest_records(frames["train"], frames["holdout"], frames["train"])
+    assert copied.share > 0.99 and copied.train_p5 == 0
+
+
+def test_ties_count_half(frames: dict[str, Frame]) -> None:
+    assert closest_records(frames["train"], frames["train"], frames["train"]).share == 0.5
+
+
+def test_distance_is_l1_on_scaled_numbers_and_two_for_another_category() -> None:
+    train = pa.table({"x": [0.0, 10.0], "c": ["a", "a"]})
+    query = pa.table({"x": [2.0], "c": ["b"]})
+    frames = prepare({"train": train, "query": query}, schema_of(train))
+    found = closest_records(frames["train"], frames["train"], frames["query"])
+    assert found.train_p5 == pytest.approx(0.2 + 2)
