@@ -12,10 +12,15 @@ Importing this package is cheap: torch, pandas and onnxruntime come in with the 
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vae_core.api import Model, fit, load
+
+# OpenMP threads that spin while they wait make training a hundred times slower as soon as another process wants the
+# cores; read by OpenMP when torch is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
 __all__ = ["Model", "__version__", "fit", "load"]
