@@ -157,7 +157,7 @@ def _rows(text: str, delimiter: str, *, complete: bool) -> list[list[str]]:
         for row in reader:
             if row:
                 rows.append(row)
-            if len(rows) > 1000:
+            if len(rows) > 300:
                 return rows
     except csv.Error:
         return rows

@@ -1,8 +1,8 @@
 """The lexical pass over CSV bytes: where rows end, which spaces surround values, whether numbers have leading zeros.
 
-Arrow's reader parses fast but can't be asked these things, so they are answered beforehand with a few passes of numpy
-over a block that fits the cache. What stands inside quotes is told by the parity of the quotes before it; where quotes
-stand in the middle of values (`5" pipe`), parity fails, which is noticed, and a slower automaton takes over.
+Arrow's reader parses fast but can't be asked these things, so they are answered beforehand with a few passes over the
+bytes. Where quotes open and close is told by counting them; where quotes stand in the middle of values (`5" pipe`)
+counting fails, which is noticed, and a slower automaton takes over.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 Bytes = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.bool_]
+Places = npt.NDArray[np.intp]
 
-_NEWLINE, _RETURN, _SPACE, _TAB, _QUOTE, _ZERO = b'\n\r \t"0'
+_NEWLINE, _RETURN, _SPACE, _TAB, _QUOTE, _ZERO, _NINE, _X = b'\n\r \t"09x'
+_TILE = 1 << 17  # temporary arrays of a tile stay in the cache
 
 
 @dataclass(frozen=True)
@@ -24,122 +25,151 @@ class Block:
     """Whole rows of a CSV file.
 
     Attributes:
-        data: uint8 [bytes], without the spaces around values.
+        data: UTF-8, without the spaces around values.
         used: how many bytes of the input the rows take.
-        newlines: line ends in `data`.
         quoted_newlines: whether a value holds a line end.
         leading_zeros: whether a value may start with 0 and another digit, or with 0x.
     """
 
-    data: Bytes
+    data: bytes
     used: int
-    newlines: int
     quoted_newlines: bool
     leading_zeros: bool
 
 
-def scan(buffer: Bytes, delimiter: str, *, last: bool) -> Block | None:
+def scan(buffer: bytes, delimiter: str, *, last: bool) -> Block | None:
     """Take the whole rows off the front of `buffer`, which starts at the start of a row.
 
     Args:
-        buffer: uint8 [bytes], UTF-8 (or any superset of ASCII).
+        buffer: UTF-8 (or any superset of ASCII).
         delimiter: one ASCII character.
         last: the buffer reaches the end of the file, so its last row needs no line end.
 
     Returns:
         `None` when no row ends in the buffer; then it has to be longer, or a quote is never closed.
     """
-    quotes = buffer == _QUOTE
-    if not quotes.any():
-        used = len(buffer) if last else _last(buffer == _NEWLINE) + 1
-        return _block(buffer[:used], used, None, delimiter) if used else None
-    inside = np.cumsum(quotes, dtype=np.uint8) & 1
-    block = _quoted(buffer, inside.view(bool), delimiter, last)
-    if block is None or not _parity_holds(block.data, delimiter):
-        block = _quoted(buffer, _inside_exactly(buffer, delimiter), delimiter, last)
+    if b'"' not in buffer:
+        used = len(buffer) if last else buffer.rfind(b"\n") + 1
+        return _block(buffer, used, np.empty(0, np.intp), delimiter) if used else None
+    quotes = _places(buffer)
+    used = _end(buffer, quotes, last=last)
+    block = _block(buffer, used, quotes, delimiter) if used else None
+    if block is None or not _counting_holds(block.data, quotes if len(block.data) == used else None, delimiter):
+        quotes = _places_exactly(buffer, delimiter)
+        used = _end(buffer, quotes, last=last)
+        block = _block(buffer, used, quotes, delimiter) if used else None
     return block
 
 
-def _quoted(buffer: Bytes, inside: Mask, delimiter: str, last: bool) -> Block | None:
-    used = _last((buffer == _NEWLINE) & ~inside) + 1
-    if last and not inside[-1]:
-        used = len(buffer)
-    elif last:
-        return None
-    return _block(buffer[:used], used, inside[:used], delimiter) if used else None
+def _end(buffer: bytes, quotes: Places, *, last: bool) -> int:
+    """Where the last whole row ends: behind a line end outside quotes. 0 when there is none."""
+    if last:
+        return 0 if len(quotes) % 2 else len(buffer)
+    end = len(buffer)
+    while (end := buffer.rfind(b"\n", 0, end)) >= 0:
+        before = int(np.searchsorted(quotes, end))
+        if before % 2 == 0:
+            return end + 1
+        end = int(quotes[before - 1])  # the quote that opens what this line end stands in
+    return 0
 
 
-def _block(rows: Bytes, used: int, inside: Mask | None, delimiter: str) -> Block:
-    if delimiter != " ":
-        rows, inside = _stripped(rows, inside, delimiter)
-    newline = rows == _NEWLINE
-    quoted = bool((newline & inside).any()) if inside is not None else False
-    edge = newline | (rows == ord(delimiter))
-    if inside is not None:
-        edge |= rows == _QUOTE
-    edge[:-1] &= rows[1:] == _ZERO
-    edge[-1:] = False
-    zeros = np.flatnonzero(edge) + 2
-    if len(rows) and rows[0] == _ZERO:
-        zeros = np.append(zeros, 1)
-    after = rows[zeros[zeros < len(rows)]]
-    leading = bool((((after >= _ZERO) & (after <= _ZERO + 9)) | (after | 32 == ord("x"))).any())
-    return Block(rows, used, int(np.count_nonzero(newline)), quoted, leading)
+def _block(buffer: bytes, used: int, quotes: Places, delimiter: str) -> Block:
+    data = buffer[:used] if used < len(buffer) else buffer
+    rows = np.frombuffer(data, np.uint8)
+    quotes = quotes[: np.searchsorted(quotes, used)]
+    quoted = _any_inside(rows, quotes)
+    zeros, spaces = _beside_edges(data, rows, delimiter)
+    if spaces:
+        rows = _stripped(rows, quotes, delimiter)
+        if len(rows) < len(data):
+            data = rows.tobytes()
+            zeros, _ = _beside_edges(data, rows, delimiter)
+    return Block(data, used, quoted, zeros)
 
 
-def _stripped(rows: Bytes, inside: Mask | None, delimiter: str) -> tuple[Bytes, Mask | None]:
-    """Remove runs of spaces that stand beside a delimiter or a line end, outside quotes."""
+def _any_inside(rows: Bytes, quotes: Places) -> bool:
+    """Whether a line end stands inside quotes."""
+    if not len(quotes):
+        return False
+    newlines = np.flatnonzero(rows == _NEWLINE)
+    return bool((np.searchsorted(quotes, newlines) % 2).any())
+
+
+def _stripped(rows: Bytes, quotes: Places, delimiter: str) -> Bytes:
+    """The rows without runs of spaces that stand beside a delimiter or a line end, outside quotes."""
     blank = rows == _SPACE
     if delimiter != "\t":
         blank |= rows == _TAB
     where = np.flatnonzero(blank)
-    if not len(where):
-        return rows, inside
     breaks = np.flatnonzero(np.diff(where) != 1)
     first = where[np.concatenate(([0], breaks + 1))]
     final = where[np.concatenate((breaks, [len(where) - 1]))]
-    edges = np.zeros(256, bool)
-    edges[[_NEWLINE, _RETURN, ord(delimiter)]] = True
+    edges = _set(_NEWLINE, _RETURN, ord(delimiter))
     removed = (first == 0) | edges[rows[first - 1]] | (final == len(rows) - 1)
     removed |= edges[rows[np.minimum(final + 1, len(rows) - 1)]]
-    if inside is not None:
-        removed &= ~inside[first]
+    beside = np.flatnonzero(removed)
+    removed[beside] = np.searchsorted(quotes, first[beside]) % 2 == 0
     if not removed.any():
-        return rows, inside
+        return rows
     keep = np.ones(len(rows), bool)
     keep[where[np.repeat(removed, final - first + 1)]] = False
-    return rows[keep], None if inside is None else inside[keep]
+    return rows[keep]
 
 
-def _parity_holds(rows: Bytes, delimiter: str) -> bool:
+def _beside_edges(data: bytes, rows: Bytes, delimiter: str) -> tuple[bool, bool]:
+    """Whether a value may start with a zero that goes on, and whether a space may stand beside an edge of a value."""
+    blanks = {_SPACE, _TAB} - {ord(delimiter)} if delimiter != " " else set()
+    blanks = {code for code in blanks if bytes([code]) in data}
+    zeros = len(rows) > 1 and rows[0] == _ZERO and _goes_on(rows[1:2])
+    spaces = bool(blanks) and (rows[0] in blanks or rows[-1] in blanks)
+    for start in range(0, len(rows), _TILE):
+        tile = rows[start : start + _TILE + 2]
+        edge = tile == ord(delimiter)
+        edge |= tile == _NEWLINE
+        for blank in () if spaces else blanks:
+            found = tile == blank
+            spaces |= bool((found[1:] & edge[:-1]).any() or (found[:-1] & (edge[1:] | (tile[1:] == _RETURN))).any())
+        if not zeros:
+            edge |= tile == _QUOTE
+            found = edge[:-2] & (tile[1:-1] == _ZERO)
+            zeros = bool(found.any()) and _goes_on(tile[np.flatnonzero(found) + 2])
+    return zeros, spaces
+
+
+def _goes_on(after: Bytes) -> bool:
+    """Whether one of these characters, each behind a leading zero, makes it the start of a code."""
+    return bool((((after >= _ZERO) & (after <= _NINE)) | (after | 32 == _X)).any())
+
+
+def _places(buffer: bytes) -> Places:
+    return np.flatnonzero(np.frombuffer(buffer, np.uint8) == _QUOTE)
+
+
+def _counting_holds(data: bytes, quotes: Places | None, delimiter: str) -> bool:
     """Whether every opening quote starts a value (or follows a quote) and every closing one ends it."""
-    where = np.flatnonzero(rows == _QUOTE)
-    edges = np.zeros(256, bool)
-    edges[[_NEWLINE, _RETURN, _QUOTE, ord(delimiter)]] = True
+    rows = np.frombuffer(data, np.uint8)
+    where = _places(data) if quotes is None else quotes[: np.searchsorted(quotes, len(data))]
+    edges = _set(_NEWLINE, _RETURN, _QUOTE, ord(delimiter))
     opening, closing = where[0::2], where[1::2]
-    starts = (opening == 0) | edges[rows[opening - 1]]
-    ends = (closing == len(rows) - 1) | edges[rows[np.minimum(closing + 1, len(rows) - 1)]]
-    return bool(starts.all() and ends.all())
+    starts = edges[rows[opening - 1]]
+    ends = edges[rows[np.minimum(closing + 1, len(rows) - 1)]]
+    return bool(starts[1:].all() and (starts[:1] | (opening[:1] == 0)).all() and ends.all())
 
 
-def _inside_exactly(buffer: Bytes, delimiter: str) -> Mask:
-    """Mask of what stands inside quotes, by an automaton: a quote opens only where a value starts."""
-    edge = re.escape(delimiter.encode()) + rb"\r\n"
-    pattern = rb'(?:^|(?<=[%b]))[ \t]*("[^"]*(?:""[^"]*)*(?:"|\Z))' % edge
-    steps = np.zeros(len(buffer) + 1, np.int8)
-    for match in re.finditer(pattern, buffer.tobytes()):
-        start, end = match.span(1)
-        closed = end - start > 1 and buffer[end - 1] == _QUOTE
-        steps[start] += 1
-        steps[end - 1 if closed else end] -= 1
-    return np.cumsum(steps[:-1], dtype=np.int8).astype(bool)
+def _places_exactly(buffer: bytes, delimiter: str) -> Places:
+    """Where quotes open and close values, in turn, by an automaton: a quote opens only where a value starts."""
+    pattern = rb'(?:^|(?<=[%b\r\n]))[ \t]*("[^"]*(?:""[^"]*)*("|\Z))' % re.escape(delimiter.encode())
+    places: list[int] = []
+    for match in re.finditer(pattern, buffer):
+        places.append(match.start(1))
+        if match[2]:
+            places.append(match.end(1) - 1)
+    return np.array(places, np.intp)
 
 
-def _last(mask: Mask) -> int:
-    """Index of the last true element, −1 when there is none. Looks at the end first."""
-    for end in range(len(mask), 0, -65536):
-        start = max(0, end - 65536)
-        found = np.flatnonzero(mask[start:end])
-        if len(found):
-            return start + int(found[-1])
-    return -1
+def _set(*codes: int) -> npt.NDArray[np.bool_]:
+    """A table that tells whether a byte is one of `codes`."""
+    table = np.zeros(256, bool)
+    table[list(codes)] = True
+    return table

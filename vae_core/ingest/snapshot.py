@@ -1,10 +1,7 @@
-"""From a source to a snapshot in the store, and from the snapshot back to rows."""
+"""From a source to a snapshot in the store."""
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -13,18 +10,15 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from vae_core.config import SchemaConfig, SourceConfig, valid_name
 from vae_core.ingest.readers import open_reader
-from vae_core.ingest.writing import SCHEMA, write
+from vae_core.ingest.writing import write
 from vae_core.progress import Progress, silent
-from vae_core.schema import Schema
 from vae_core.store import Artifact, Store, digest_of, redact, version_of
 from vae_core.store.manifest import libraries
 
 _STAGE = "ingest/1"
-_logger = logging.getLogger(__name__)
 
 
 def ingest(
@@ -80,27 +74,7 @@ def ingest(
                 limit = source.max_rejected if isinstance(source, SourceConfig) else 0.0
                 found, rejected = write(reader, schema, folder, limit, progress)
                 fields |= {"source": reader.label, "rows": found.rows, "rejected": rejected, "notes": list(found.notes)}
-    for note in found.notes:
-        _logger.warning("%s", note)
     return store.open("snapshots", f"{name}@{version}")
-
-
-def read_schema(snapshot: Artifact) -> Schema:
-    """What the snapshot's columns are."""
-    return Schema.from_dict(json.loads(snapshot.file(SCHEMA).read_text(encoding="utf-8")))
-
-
-def batches(snapshot: Artifact, columns: list[str] | None = None, rows: int = 1 << 16) -> Iterator[pa.RecordBatch]:
-    """The snapshot's rows, in order, at most `rows` at a time, with exactly the Arrow types that its schema says.
-
-    Parquet itself gives some types back changed (it has no seconds), which is why a schema lies beside it.
-    """
-    arrow = read_schema(snapshot).arrow
-    wanted = arrow if columns is None else pa.schema([arrow.field(name) for name in columns], arrow.metadata)
-    for name in sorted(name for name in snapshot.manifest["files"] if name.startswith("data/")):
-        with pq.ParquetFile(snapshot.folder / name) as file:
-            for batch in file.iter_batches(rows, columns=wanted.names):
-                yield from pa.Table.from_batches([batch]).select(wanted.names).cast(wanted).to_batches()
 
 
 def _options(source: SourceConfig | pd.DataFrame | pa.Table) -> dict[str, Any]:

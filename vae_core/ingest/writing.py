@@ -201,9 +201,24 @@ class _DataFile:
         table, self._waiting = pa.concat_tables(self._waiting), []
         if self._writer is None:
             self._path.parent.mkdir(exist_ok=True)
-            # Statistics serve nobody here: a snapshot is read whole.
-            self._writer = pq.ParquetWriter(self._path, table.schema, compression="lz4", write_statistics=False)
+            repetitive = [field.name for i, field in enumerate(table.schema) if _repeats(table.column(i))]
+            text = {field.name for field in table.schema if not pt.is_primitive(field.type)}
+            # Dictionaries of values that hardly repeat cost most of the time; compressing such numbers gains little.
+            # Statistics serve nobody: a snapshot is read whole.
+            self._writer = pq.ParquetWriter(
+                self._path,
+                table.schema,
+                use_dictionary=repetitive,
+                compression={name: "lz4" if name in text.union(repetitive) else "none" for name in table.schema.names},
+                write_statistics=False,
+            )
         self._writer.write_table(table, row_group_size=_ROW_GROUP)
+
+
+def _repeats(column: pa.ChunkedArray) -> bool:
+    """Whether values repeat enough for a dictionary; those of a dictionary type keep theirs."""
+    sample = column.slice(0, 20_000)
+    return pt.is_dictionary(column.type) or len(sample.unique()) <= len(sample) / 2
 
 
 class _RejectedRows:

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
@@ -22,7 +21,7 @@ from vae_core.config import SourceConfig
 from vae_core.errors import SourceError
 from vae_core.ingest import dialect as dialects
 from vae_core.ingest.dialect import Dialect
-from vae_core.ingest.lexical import Block, Bytes, scan
+from vae_core.ingest.lexical import Block, scan
 from vae_core.ingest.readers.base import MixedColumn, Rejected, Wishes, files_digest
 from vae_core.ingest.sources import SourceFile, one_line, reading
 from vae_core.ingest.types import TypesWidened, join, storable
@@ -99,7 +98,7 @@ class DelimitedReader:
                 lines = dialect.header_lines
                 for block in self._scan(file, dialect):
                     yield _Place(file, dialect, lines), block
-                    lines += block.newlines
+                    lines += block.data.count(b"\n")
 
     def _sniff(self, file: SourceFile, first: Dialect | None) -> Dialect:
         """The dialect of a file; its columns must be those of the first file."""
@@ -154,23 +153,21 @@ class DelimitedReader:
         with file.open() as stream:
             pieces = self._utf8(stream, file, BLOCK)
             skip = dialect.header
-            rest: Bytes = np.empty(0, np.uint8)
+            rest = b""
             last = False
             while not last:
                 piece = next(pieces, b"")
                 last = not piece
-                fresh = np.frombuffer(piece, np.uint8)
-                skipped = min(skip, len(fresh))
-                skip, fresh = skip - skipped, fresh[skipped:]
-                rest = np.concatenate((rest, fresh)) if len(rest) else fresh
-                if not len(rest):
+                skipped = min(skip, len(piece))
+                rest, skip = rest + piece[skipped:], skip - skipped
+                if not rest:
                     continue
                 block = scan(rest, dialect.delimiter, last=last)
                 if block is not None:
                     rest = rest[block.used :]
                     yield block
                 elif last or len(rest) > _LONGEST_ROW:
-                    start = rest[:60].tobytes().decode("utf-8", "replace").splitlines()[0]
+                    start = rest[:60].decode("utf-8", "replace").splitlines()[0]
                     raise SourceError(f"{file.label}: a quote isn't closed, or a row is endless, from {start!r} on")
 
     def _parse(self, place: _Place, block: Block) -> tuple[pa.Table, bool]:
@@ -221,7 +218,7 @@ class DelimitedReader:
             raise SourceError(f"{place.file.label}: isn't {self._config.encoding}; set source.encoding to what it is")
         if self._encodings[place.file] not in ("utf-8", "utf-8-sig"):
             raise SourceError(f"{place.file.label}: the encoding can't be told; set source.encoding")
-        self._encodings[place.file] = dialects.guess_encoding(block.data.tobytes())
+        self._encodings[place.file] = dialects.guess_encoding(block.data)
         self._types = {}
         raise TypesWidened
 
@@ -236,7 +233,7 @@ class DelimitedReader:
         self._invalid = []
         try:
             return pacsv.read_csv(
-                pa.BufferReader(pa.py_buffer(block.data)),
+                pa.BufferReader(block.data),
                 pacsv.ReadOptions(
                     column_names=names, block_size=len(block.data) + 1 if whole else _PARSED, use_threads=not whole
                 ),
@@ -267,7 +264,7 @@ class DelimitedReader:
     def _located(self, place: _Place, block: Block) -> Iterator[Rejected]:
         """The block's malformed rows, with their lines in the file."""
         self._arrow(place, block, self._types, whole=True)
-        data = block.data.tobytes()
+        data = block.data
         position, line = 0, place.lines + 1
         for row in self._invalid:
             text = row.text.encode()
