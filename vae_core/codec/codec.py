@@ -197,7 +197,7 @@ class Codec:
         subs: list[SubColumn] = []
         for part in parts:
             column = schema.columns[part.column].name
-            subs.extend(part.sub_columns(data["names"][len(subs)] if part.subs else "", column, subs))
+            subs.extend(part.sub_columns("", column, subs))  # named below
         forms = tuple(column_from_dict(form) for form in data["forms"])
         named = tuple(replace(sub, name=name) for sub, name in zip(subs, data["names"], strict=True))
         return cls(schema, forms, tuple(parts), named)

@@ -51,7 +51,8 @@ class _Draft:
         """Leaf of each unique value, and of missing."""
         return np.append(self.leaves.encode(self.uniques), self.leaves.size)
 
-    def candidate(self, config: CodecConfig) -> Candidate:
+    def candidate(self) -> Candidate:
+        """The part as both ends of a dependency; sets `exact`."""
         exact = self.leaf_of_id()
         if isinstance(self.leaves, Levels):
             exact[:-1][exact[:-1] >= len(self.leaves.values)] = -1
@@ -77,7 +78,7 @@ def fit_parts(
 ) -> tuple[list[Part | GaussianPart], list[SubColumn]]:
     """The parts of all columns with a form, in source order, and their sub-columns."""
     drafts = [draft for index, form in forms.items() for draft in _drafts(index, form, arrays[index], schema, config)]
-    for b, dependency in find([draft.candidate(config) for draft in drafts]).items():
+    for b, dependency in find([draft.candidate() for draft in drafts]).items():
         drafts[b].dependency = dependency
     for a in {draft.dependency.determinant for draft in drafts if draft.dependency}:
         source = drafts[a]

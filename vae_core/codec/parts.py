@@ -185,8 +185,7 @@ class GaussianPart:
         return values, missing
 
     def sub_columns(self, name: str, column: str, earlier: Sequence[SubColumn]) -> list[SubColumn]:
-        """`name.missing`, if there is one, and `name`; a name that ends so already is taken as the first."""
-        name = name.removesuffix(".missing") if len(self.subs) == 2 else name
+        """`name.missing`, if there is one, and `name`."""
         size = len(self.gaussian.edges) + 1
         edges = self.gaussian.edges
         if len(self.subs) == 1:
