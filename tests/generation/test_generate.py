@@ -271,7 +271,7 @@ def test_an_interrupt_leaves_whole_shards_only(model: Artifact, tmp_path: Path) 
             raise KeyboardInterrupt
 
     settings = config(output=str(tmp_path / "out"), workers=2)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="--resume"):
         generate(model, settings, Store(tmp_path), progress=progress)
     assert not list((tmp_path / "out").glob(".part-*")) and not (tmp_path / "out" / "manifest.json").exists()
     assert len(contents(tmp_path / "out")) > 0

@@ -58,7 +58,7 @@ def test_a_row_depends_on_its_number_alone(sampler: Sampler, first: int, rows: i
 
 @pytest.mark.parametrize("batch", [64, 100, 1000, 8192, 100_000])
 def test_codes_and_positions_do_not_depend_on_the_batch(sampler: Sampler, model: Artifact, batch: int) -> None:
-    noise = sampler._noise(2 * BLOCK, 11)
+    noise = sampler.noise(2 * BLOCK, 11)
     ours = Sampler(model, device="cpu", batch_size=batch).decoder.decode(*noise)
     for one, two in zip(ours, sampler.decoder.decode(*noise), strict=True):
         assert np.array_equal(one, two)
@@ -69,7 +69,7 @@ def test_seeds_differ(sampler: Sampler) -> None:
 
 
 def test_decode_of_the_prior_is_a_sample(sampler: Sampler) -> None:
-    noise = sampler._noise(300, 9)
+    noise = sampler.noise(300, 9)
     assert sampler.decode(noise.z, seed=9).equals(sampler.sample(300, 9))
     assert sampler.decode(noise.z, noise.u, seed=9).equals(sampler.sample(300, 9))
 
@@ -87,7 +87,7 @@ def changed(table: pa.Table, one: int, two: int) -> int:
 
 
 def test_nearby_latents_give_similar_rows(sampler: Sampler) -> None:
-    z = sampler._noise(200, 1).z
+    z = sampler.noise(200, 1).z
     tables = [sampler.decode(z + step, seed=4) for step in (0, 1e-3, 1.0)]
     near, far = (
         sum(
@@ -105,7 +105,7 @@ def test_interpolation_starts_and_ends_at_its_rows(sampler: Sampler, flights: pa
     path = sampler.interpolate(a, b, 9, seed=2, spherical=spherical)
     assert path.num_rows == 9 and path.schema.equals(flights.schema)
     (mu_a, _), (mu_b, _) = sampler.encode(a), sampler.encode(b)
-    u = sampler._noise(1, 2).u
+    u = sampler.noise(1, 2).u
     ends = sampler.decode(np.concatenate([mu_a, mu_b]), u, seed=2).drop("row")
     assert ends.slice(0, 1).equals(path.drop("row").slice(0, 1)) and ends.slice(1, 1).equals(
         path.drop("row").slice(8, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from vae_core.config import GenerationConfig
 from vae_core.errors import ArtifactError, ConfigError, VaesynthError
 from vae_core.generation.engine import ENGINES, Work
 from vae_core.generation.sampler import Sampler
-from vae_core.generation.shards import Folder, Run, whole_blocks
+from vae_core.generation.shards import Folder, Run, Shard, whole_blocks
 from vae_core.progress import Progress, silent
 from vae_core.store import Artifact, Store, digest_of, storage_errors, version_of
 
@@ -42,12 +42,17 @@ def generate(
         ConfigError: the output can't be used, or the device isn't there.
         StorageError: read-only folder, full disk. The shards that are finished stay and are used by the next run.
         VaesynthError: the run was asked to stop (SIGTERM) before all shards were finished.
+        KeyboardInterrupt: likewise, by the user; its text says how to go on.
     """
     make = partial(Sampler, model, device=config.device, batch_size=config.batch_size)
     first = make()  # a model that can't be used fails before a folder is made
     run = _run(model, config)
     name, version = name or model.name, version_of(run.digest)
     folder = Folder(_target(config.output) or store.path("datasets", name, version), run)
+    finished = folder.finished()  # before the lock, so that a read-only dataset is returned too
+    if finished is not None:
+        progress(run.rows, run.rows)
+        return finished
     with storage_errors(folder.path), folder.lock():
         finished = folder.finished()
         if finished is not None:
@@ -65,17 +70,16 @@ def generate(
             progress(count, run.rows)
 
         todo = sorted(set(shards) - set(kept), key=lambda shard: shard.index)
-        stop, spare = threading.Event(), [first]
-        with _stopped_by_sigterm(stop):
-            ENGINES[config.engine](
-                Work(lambda: spare.pop() if spare else make(), folder, todo, cores(config.workers), done, stop)
-            )
+        stop, ready = threading.Event(), iter([first])
+        work = Work(lambda: next(ready, None) or make(), folder, todo, cores(config.workers), done, stop)
+        try:
+            with _stopped_by_sigterm(stop):
+                ENGINES[config.engine](work)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(_stopped(folder, shards)) from None
         files = folder.files(shards)
         if len(files) < len(shards):
-            raise VaesynthError(
-                f"{folder.path}: stopped on request with {len(files)} of {len(shards)} files finished; "
-                "run the same command again with --resume to go on"
-            )
+            raise VaesynthError(_stopped(folder, shards))
         fields = {
             "digest": run.digest,
             "inputs": {"model": model.digest},
@@ -86,6 +90,13 @@ def generate(
             "provider": first.decoder.provider,
         }
         return Artifact.finish(folder.path, ("datasets", name, version), fields, files)
+
+
+def _stopped(folder: Folder, shards: Sequence[Shard]) -> str:
+    return (
+        f"{folder.path}: stopped on request with {len(folder.files(shards))} of {len(shards)} files finished; "
+        "run the same command again with --resume to go on"
+    )
 
 
 def _run(model: Artifact, config: GenerationConfig) -> Run:
@@ -110,7 +121,7 @@ def _run(model: Artifact, config: GenerationConfig) -> Run:
 def _target(output: str | None) -> Path | None:
     if output is not None and "://" in output:
         raise ConfigError(f"output {output.split('://')[0]}://… isn't supported yet: give a local folder")
-    return None if output is None else Path(output)
+    return None if output is None else Path(output).expanduser()
 
 
 def cores(workers: int | None) -> int:

@@ -14,7 +14,8 @@ import pyarrow as pa
 from vae_core.codec import Codec
 from vae_core.config import Device
 from vae_core.errors import ArtifactError, InputError
-from vae_core.generation.noise import BLOCK, Noise, noise
+from vae_core.generation.noise import BLOCK, Noise
+from vae_core.generation.noise import noise as draw
 from vae_core.generation.session import Graph
 from vae_core.store import Artifact
 
@@ -23,7 +24,7 @@ BATCH = 2048
 
 
 class Sampler:
-    """A trained model, ready to generate. Not thread-safe in its speed: give each thread its own.
+    """A trained model, ready to generate. Threads may share one; several at full speed need one each.
 
     Attributes:
         model: the artifact that it was loaded from.
@@ -65,11 +66,14 @@ class Sampler:
 
     def encoded(self, rows: int, seed: int = 0, first_row: int = 0) -> pa.Table:
         """Generate the same rows as `sample`, with text as dictionaries: what Parquet is written from."""
-        if rows == 0:
+        return self.columns(*self._codes(rows, seed, first_row), first_row, seed)
+
+    def columns(self, codes: npt.NDArray[np.int32], position: _Floats, first_row: int, seed: int) -> pa.Table:
+        """Turn codes int32 [n, S] and positions float32 [n, P] into columns, with text as dictionaries."""
+        if len(codes) == 0:
             return self.schema.empty_table()
-        columns = self.codec.decode_columns(*self._codes(rows, seed, first_row), first_row, seed)
         fields, arrays = [], []
-        for field, column in zip(self.schema, columns, strict=True):
+        for field, column in zip(self.schema, self.codec.decode_columns(codes, position, first_row, seed), strict=True):
             kept = column.type == field.type or pa.types.is_dictionary(column.type)
             arrays.append(column if kept else column.cast(field.type))
             fields.append(field.with_type(arrays[-1].type))
@@ -106,7 +110,7 @@ class Sampler:
             InputError: a shape or a value doesn't fit.
         """
         z = self._checked("z", z, self.decoder.latent_dim)
-        drawn = self._noise(len(z), seed)
+        drawn = self.noise(len(z), seed)
         u = drawn.u if u is None else self._checked("u", u, drawn.u.shape[1], len(z))
         eps = drawn.eps if eps is None else self._checked("eps", eps, drawn.eps.shape[1], len(z))
         if len(u) and not (u.min() >= 0 and u.max() < 1):
@@ -141,7 +145,7 @@ class Sampler:
         (a, _), (b, _) = (self.encode(self._row(row)) for row in (row_a, row_b))
         t = np.linspace(0, 1, steps, dtype=np.float32)[:, None]
         z = _slerp(a[0], b[0], t) if spherical else (1 - t) * a[0] + t * b[0]
-        drawn = self._noise(1, seed)
+        drawn = self.noise(1, seed)
         return self.decode(z, np.repeat(drawn.u, steps, 0), seed, np.repeat(drawn.eps, steps, 0))
 
     def _row(self, row: pa.Table | Mapping[str, object]) -> pa.Table:
@@ -160,25 +164,25 @@ class Sampler:
             raise InputError(f"{name} has values that are not finite")
         return array
 
-    def _noise(self, rows: int, seed: int, first_row: int = 0) -> Noise:
+    def noise(self, rows: int, seed: int, first_row: int = 0) -> Noise:
         """Noise of rows `first_row` … `first_row + rows - 1`."""
         size = self.decoder.latent_dim, len(self.decoder.sub_columns), self.decoder.normals
         parts = [
-            noise(seed, start // BLOCK, *size).cut(start % BLOCK, start % BLOCK + stop - start)
+            draw(seed, start // BLOCK, *size).cut(start % BLOCK, start % BLOCK + stop - start)
             for start, stop in _pieces(first_row, first_row + rows)
-        ] or [noise(seed, 0, *size).cut(0, 0)]
+        ] or [draw(seed, 0, *size).cut(0, 0)]
         return parts[0] if len(parts) == 1 else Noise(*(np.concatenate(field) for field in zip(*parts, strict=True)))
 
     def _codes(self, rows: int, seed: int, first_row: int) -> tuple[npt.NDArray[np.int32], _Floats]:
         """Codes int32 [rows, S] and positions float32 [rows, P], a block at a time."""
         parts = [
-            self.decoder.decode(*self._noise(stop - start, seed, start))
+            self.decoder.decode(*self.noise(stop - start, seed, start))
             for start, stop in _pieces(first_row, first_row + rows)
         ]
         if len(parts) == 1:
             return parts[0]
         if not parts:
-            return self.decoder.decode(*self._noise(0, seed))
+            return self.decoder.decode(*self.noise(0, seed))
         codes, position = zip(*parts, strict=True)
         return np.concatenate(codes), np.concatenate(position)
 
