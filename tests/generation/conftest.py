@@ -61,7 +61,11 @@ def flights() -> pa.Table:
 def model(flights: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """The model of the flights."""
     store = Store(tmp_path_factory.mktemp("models"))
-    schema = Schema(flights.schema, tuple(Column(name, kind, "test") for name, kind in KINDS.items()), flights.num_rows)
+    columns = tuple(
+        Column(name, kind, "test", likelihood="gaussian" if name == "air_time" else "categorical")
+        for name, kind in KINDS.items()
+    )
+    schema = Schema(flights.schema, columns, flights.num_rows)
     digest = digest_of({"rows": flights.num_rows})
     with store.stage(
         "snapshots", "flights", version_of(digest), {"digest": digest, "rows": flights.num_rows}

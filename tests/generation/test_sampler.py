@@ -21,11 +21,14 @@ about = session.get_modelmeta().custom_metadata_map
 subs = json.loads(about["sub_columns"])
 rng = np.random.default_rng(0)
 z = rng.standard_normal((1000, int(about["latent_dim"])), dtype=np.float32)
-codes, position = session.run(["codes", "position"], {"z": z, "u": rng.random((1000, len(subs)), dtype=np.float32)})
+feeds = {"z": z, "u": rng.random((1000, len(subs)), dtype=np.float32)}
+feeds |= {i.name: rng.standard_normal((1000, i.shape[1]), dtype=np.float32) for i in session.get_inputs()[2:]}
+codes, position = session.run(["codes", "position"], feeds)
 assert codes.shape == (1000, len(subs)) and codes.dtype == np.int32
 assert position.shape == (1000, len(json.loads(about["position"])))
 assert (codes >= 0).all() and (codes < [sub["size"] for sub in subs]).all()
-assert (position >= 0).all() and (position < 1).all()
+inside = position[:, [name != "air_time" for name in json.loads(about["position"])]]  # that one is Gaussian
+assert (inside >= 0).all() and (inside < 1).all() and np.isfinite(position).all()
 assert len(np.unique(codes, axis=0)) > 500
 assert not any(name.startswith("vae_core") for name in sys.modules)
 """
@@ -62,6 +65,10 @@ def test_codes_and_positions_do_not_depend_on_the_batch(sampler: Sampler, model:
     ours = Sampler(model, device="cpu", batch_size=batch).decoder.decode(*noise)
     for one, two in zip(ours, sampler.decoder.decode(*noise), strict=True):
         assert np.array_equal(one, two)
+
+
+def test_rows_do_not_depend_on_the_threads_of_a_session(sampler: Sampler, model: Artifact) -> None:
+    assert Sampler(model, device="cpu", threads=3).sample(BLOCK, 5).equals(sampler.sample(BLOCK, 5))
 
 
 def test_seeds_differ(sampler: Sampler) -> None:
@@ -105,8 +112,8 @@ def test_interpolation_starts_and_ends_at_its_rows(sampler: Sampler, flights: pa
     path = sampler.interpolate(a, b, 9, seed=2, spherical=spherical)
     assert path.num_rows == 9 and path.schema.equals(flights.schema)
     (mu_a, _), (mu_b, _) = sampler.encode(a), sampler.encode(b)
-    u = sampler.noise(1, 2).u
-    ends = sampler.decode(np.concatenate([mu_a, mu_b]), u, seed=2).drop("row")
+    _, u, eps = sampler.noise(1, 2)
+    ends = sampler.decode(np.concatenate([mu_a, mu_b]), u, seed=2, eps=eps).drop("row")
     assert ends.slice(0, 1).equals(path.drop("row").slice(0, 1)) and ends.slice(1, 1).equals(
         path.drop("row").slice(8, 1)
     )
