@@ -70,21 +70,17 @@ def build_decoder(model: VAE, positions: list[bool], metadata: dict[str, str]) -
     first, _, second = decoder.trunk
     h = graph.add("Gemm", z, graph.constant(_numpy(first.weight).T), graph.constant(_numpy(first.bias)))
     h = graph.add("Relu", h)
-    # Each step's shift travels with what is added before it, so that it costs nothing here.
+    # Each variable's shift travels with what is added before it, so that it costs nothing here.
     h = graph.add("Gemm", h, graph.constant(_numpy(second.weight).T), graph.constant(_numpy(second.bias) + shift[0]))
 
     drawn: list[Draw] = []
-    steps, active = layout.steps, ""
     for j, variable in enumerate(layout.variables):
         normal = normals[gaussians.index(j)] if j in gaussians else None
-        if j == 0 or steps[j] > steps[j - 1]:
-            active = graph.add("Relu", h)
+        active = graph.add("Relu", h)
         context = Context(graph, decoder, j, active, uniforms[j], normal, drawn, positions[j])
         drawn.append(DRAWS[variable.likelihood](context))
-        if steps[j] < steps[-1]:
-            rows = table[offsets[j] : offsets[j] + variable.size]
-            if steps[j + 1] > steps[j]:
-                rows = rows + (shift[steps[j + 1]] - shift[steps[j]])
+        if j + 1 < len(layout.variables):
+            rows = table[offsets[j] : offsets[j] + variable.size] + (shift[j + 1] - shift[j])
             h = graph.add("Add", h, graph.add("Gather", graph.constant(rows), _flat(graph, drawn[j].code)))
 
     graph.output(_joined(graph, [draw.code for draw in drawn]), "codes", INT32, len(drawn))

@@ -75,18 +75,6 @@ class Layout:
         return cls(tuple(variables))
 
     @property
-    def steps(self) -> list[int]:
-        """The autoregressive step of each variable: a fine code shares the step of its coarse one.
-
-        Within a step, what a fine code owes to its coarse one is in its bias; so one hidden state serves both.
-        """
-        steps: list[int] = []
-        for j, variable in enumerate(self.variables):
-            shared = j > 0 and variable.parent == j - 1 and variable.likelihood == "categorical"
-            steps.append(steps[-1] + (not shared) if steps else 0)
-        return steps
-
-    @property
     def sizes(self) -> list[int]:
         """Number of codes of each variable."""
         return [variable.size for variable in self.variables]

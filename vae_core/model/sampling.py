@@ -16,7 +16,7 @@ class Ancestral:
     Attributes:
         codes: int64 [n] of each variable drawn so far.
         logits: of each variable drawn so far (mean and log s for a Gaussian one).
-        active: float32 [n, hidden], relu(h) of the next variable's step.
+        active: float32 [n, hidden], relu(h_j) of the next variable.
     """
 
     def __init__(self, decoder: Decoder, z: Tensor) -> None:
@@ -71,9 +71,8 @@ class Ancestral:
         self._advance()
 
     def _advance(self) -> None:
-        steps = self.decoder.layout.steps
-        if self.j < len(steps) and (self.j == 0 or steps[self.j] > steps[self.j - 1]):
-            self.active = torch.relu(self._sum + self.decoder.shift[steps[self.j]])
+        if self.j < len(self.decoder.shift):
+            self.active = torch.relu(self._sum + self.decoder.shift[self.j])
 
 
 @torch.no_grad()

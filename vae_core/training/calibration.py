@@ -17,7 +17,7 @@ from vae_core.model.likelihoods.categorical import IMPOSSIBLE
 from vae_core.model.sampling import Ancestral
 
 ROWS = 50_000
-ITERATIONS = 8
+ITERATIONS = 5
 PRIOR_COUNT = 2.0  # pseudo-rows a code: rare codes move little
 
 

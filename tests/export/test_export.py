@@ -1,0 +1,153 @@
+"""onnxruntime computes what torch computes, and needs neither torch nor this project for it."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+
+from vae_core.codec import Codec
+from vae_core.config import CodecConfig, SchemaConfig, TrainingConfig
+from vae_core.errors import ArtifactError
+from vae_core.export import export
+from vae_core.export.stage import load_model
+from vae_core.model.sampling import sample
+from vae_core.store import Artifact, Store
+from vae_core.training import train
+
+
+@pytest.fixture(scope="module")
+def model(planes, tmp_path_factory) -> Artifact:
+    config = TrainingConfig(max_steps=150, hidden=32, latent_dim=4, device="cpu", codec=CodecConfig(max_leaves=64))
+    return export(train(planes, config, Store(tmp_path_factory.mktemp("store")), "planes"))
+
+
+@pytest.fixture(scope="module")
+def codec(model) -> Codec:
+    return Codec.from_dict(json.loads(model.file("codec.json").read_text()))
+
+
+def noise(codec: Codec, rows: int, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    z = rng.standard_normal((rows, 4), np.float32)
+    return {"z": z, "u": rng.random((rows, len(codec.sub_columns)), np.float32)}
+
+
+def test_parity_is_measured_and_stored(model):
+    parity = model.manifest["stages"]["export"]["parity"]
+    assert parity["equal_rows"] > 0.999
+    assert parity["max_logit_difference"] < 1e-4
+    assert parity["max_posterior_difference"] < 1e-4
+
+
+def test_decoder_draws_the_codes_that_torch_draws(model, codec):
+    feeds = noise(codec, 5_000)
+    found, position = ort.InferenceSession(model.file("decoder.onnx")).run(["codes", "position"], feeds)
+    vae = load_model(model, codec)
+    expected, _ = sample(vae.decoder, *(torch.from_numpy(feeds[k]) for k in "zu"), torch.zeros(5_000, 0))
+    assert (found == expected.numpy()).all(axis=1).mean() > 0.999
+    assert ((position >= 0) & (position < 1)).all()
+
+
+def test_no_random_node_and_dynamic_rows(model, codec):
+    graph = onnx.load(model.file("decoder.onnx")).graph
+    assert not any("Random" in node.op_type or node.op_type == "Multinomial" for node in graph.node)
+    session = ort.InferenceSession(model.file("decoder.onnx"))
+    for rows in (1, 7, 1000):
+        assert session.run(["codes"], noise(codec, rows))[0].shape == (rows, len(codec.sub_columns))
+
+
+def test_the_same_noise_gives_the_same_codes_and_forbidden_codes_never_come(model, codec):
+    session = ort.InferenceSession(model.file("decoder.onnx"))
+    feeds = noise(codec, 20_000)
+    feeds["u"][:100] = np.float32(1 - 2**-24)  # the largest uniform number there is
+    feeds["u"][100:200] = 0.0
+    codes = session.run(["codes"], feeds)[0]
+    np.testing.assert_array_equal(codes, session.run(["codes"], feeds)[0])
+    for j, sub in enumerate(codec.sub_columns):
+        allowed = np.ones((1, sub.size), bool) if sub.allowed is None else np.asarray(sub.allowed).reshape(-1, sub.size)
+        row = np.zeros(len(codes), int) if sub.parent is None else codes[:, sub.parent]
+        assert allowed[row, codes[:, j]].all(), sub.name
+
+
+def test_position_is_what_is_left_of_u(model, codec):
+    """Within one row's code, the position grows with u."""
+    session = ort.InferenceSession(model.file("decoder.onnx"))
+    names = [sub.name for sub in codec.sub_columns if sub.position]
+    last = names[0]
+    j = [sub.name for sub in codec.sub_columns].index(last)
+    feeds = {key: np.repeat(value[:1], 501, axis=0) for key, value in noise(codec, 1).items()}
+    feeds["u"][:, j] = np.linspace(0, 0.9999, 501, dtype=np.float32)
+    codes, position = session.run(["codes", "position"], feeds)
+    same = np.diff(codes[:, j]) == 0
+    assert (np.diff(codes[:, j]) >= 0).all()
+    assert (np.diff(position[:, 0])[same] > -1e-4).all()
+
+
+def test_rows_from_onnxruntime_and_numpy_alone(model, tmp_path):
+    """What anyone can do with decoder.onnx: no torch, no onnx, nothing of this project."""
+    script = tmp_path / "alone.py"
+    script.write_text(
+        f"""
+import json, sys
+import numpy as np, onnxruntime as ort
+session = ort.InferenceSession({str(model.file("decoder.onnx"))!r})
+columns = json.loads(session.get_modelmeta().custom_metadata_map["sub_columns"])
+rng = np.random.default_rng(0)
+feeds = {{i.name: (rng.standard_normal if i.name == "z" else rng.random)((1000, i.shape[1])).astype("f4")
+         for i in session.get_inputs()}}
+codes = session.run(["codes"], feeds)[0]
+assert codes.shape == (1000, len(columns))
+assert (codes >= 0).all() and (codes.max(axis=0) < [c["size"] for c in columns]).all()
+assert len(np.unique(codes, axis=0)) > 500
+assert not [m for m in sys.modules if m.split(".")[0] in ("torch", "onnx", "vae_core", "flows")]
+print("rows", len(codes))
+"""
+    )
+    done = subprocess.run([sys.executable, "-I", script], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "rows 1000", done.stderr
+
+
+def test_metadata_names_model_and_codec(model, codec):
+    for name in ("decoder.onnx", "encoder.onnx"):
+        metadata = ort.InferenceSession(model.file(name)).get_modelmeta().custom_metadata_map
+        assert metadata["model_digest"] == model.digest
+        assert metadata["codec_digest"] == codec.digest
+        assert [c["name"] for c in json.loads(metadata["sub_columns"])] == [s.name for s in codec.sub_columns]
+
+
+def test_gaussian_columns_read_a_third_input(tmp_path):
+    from sklearn.datasets import load_wine
+
+    from vae_core.ingest import ingest
+
+    frame = load_wine(as_frame=True).frame
+    frame.loc[frame.index[:40], "alcohol"] = np.nan
+    overrides = SchemaConfig.model_validate(
+        {"columns": {name: {"likelihood": "gaussian"} for name in ("alcohol", "hue")}}
+    )
+    snapshot = ingest(frame, overrides, Store(tmp_path), "wine")
+    model = export(train(snapshot, TrainingConfig(max_steps=100, hidden=32, device="cpu"), Store(tmp_path), "wine"))
+    session = ort.InferenceSession(model.file("decoder.onnx"))
+    assert {i.name: i.shape[1] for i in session.get_inputs()}["eps"] == 2
+    assert model.manifest["stages"]["export"]["parity"]["equal_rows"] > 0.999
+
+
+def test_changed_weights_are_refused(planes, tmp_path):
+    config = TrainingConfig(max_steps=20, hidden=8, latent_dim=2, device="cpu", codec=CodecConfig(max_leaves=16))
+    model = train(planes, config, Store(tmp_path), "planes")
+    path = model.file("weights.safetensors")
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ArtifactError, match="changed on disk"):
+        export(model)
+
+
+def test_standing_export_is_kept(model):
+    before = model.file("decoder.onnx").stat().st_mtime_ns
+    assert export(model).file("decoder.onnx").stat().st_mtime_ns == before

@@ -1,0 +1,124 @@
+"""The decoder is a probability, is autoregressive, and has the likelihoods it says."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import Normal
+
+from vae_core.config import TrainingConfig
+from vae_core.model import VAE, Layout, Variable
+from vae_core.model.sampling import sample
+
+
+def variable(name, size, likelihood="categorical", parent=None, rows=1, allowed=None, edges=None):
+    allowed = np.ones((rows, size), bool) if allowed is None else allowed
+    counts = np.where(allowed, np.arange(1.0, size + 1)[None], 0.0).repeat(rows // len(allowed), 0)
+    return Variable(name, size, likelihood, parent, counts, allowed, allowed, edges)
+
+
+FINE = np.array([[True, True, False], [True, True, True], [True, False, False]])
+DISCRETE = Layout(
+    (
+        variable("flag", 2, "bernoulli"),
+        variable("coarse", 3),
+        variable("fine", 3, parent=1, rows=3, allowed=FINE),
+        variable("level", 4),
+    )
+)
+EDGES = np.array([-1.0, 0.0, 1.0], np.float32)
+WITH_GAUSSIAN = Layout(
+    (
+        variable("x.missing", 2, "bernoulli"),
+        variable("x", 5, "gaussian", parent=0, rows=2, edges=EDGES),
+        variable("level", 3),
+    )
+)
+
+
+def model(layout: Layout) -> VAE:
+    torch.manual_seed(0)
+    vae = VAE(layout, TrainingConfig(latent_dim=3, hidden=16)).eval()
+    with torch.no_grad():
+        for parameter in vae.parameters():
+            parameter += 0.3 * torch.randn_like(parameter)
+    return vae
+
+
+@pytest.fixture(scope="module")
+def vae() -> VAE:
+    return model(DISCRETE).requires_grad_(False)
+
+
+def test_probabilities_of_all_rows_sum_to_one(vae):
+    rows = torch.tensor(list(itertools.product(*(range(size) for size in DISCRETE.sizes))))
+    for z in torch.randn(5, 3, generator=torch.Generator().manual_seed(1)):
+        nll = vae.decoder.nll(z.expand(len(rows), -1), rows.T.contiguous(), torch.zeros(0, len(rows)))
+        assert float(torch.exp(-nll.sum(dim=0)).sum()) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_impossible_fine_codes_have_no_probability(vae):
+    z = torch.randn(1, 3)
+    row = torch.tensor([[0], [2], [1], [0]])  # coarse code 2 has one fine code only
+    assert float(vae.decoder.nll(z, row, torch.zeros(0, 1))[2]) > 1e6
+
+
+def test_gaussian_density_integrates_to_one_and_is_normal():
+    vae = model(WITH_GAUSSIAN)
+    x = torch.linspace(-60, 60, 40_001)
+    codes = torch.stack(
+        [torch.zeros_like(x), (torch.from_numpy(EDGES) <= x[:, None]).sum(1), torch.zeros_like(x)]
+    ).long()
+    z = torch.randn(1, 3, generator=torch.Generator().manual_seed(2)).expand(len(x), -1)
+    density = torch.exp(-vae.decoder.nll(z, codes, x[None])[1])
+    assert float(torch.trapezoid(density, x)) == pytest.approx(1.0, abs=1e-3)
+    head, member = vae.decoder.head(1)
+    active = torch.relu(vae.decoder.hidden_states(z, codes)[1:2])
+    mean, log_std = (moment[member, 0] for moment in head.moments(active))
+    torch.testing.assert_close(density, Normal(mean, log_std.exp()).log_prob(x).exp(), atol=1e-5, rtol=1e-3)
+
+
+def test_missing_value_has_no_density():
+    vae = model(WITH_GAUSSIAN)
+    codes = torch.tensor([[1, 1], [4, 4], [0, 0]])
+    nll = vae.decoder.nll(torch.zeros(2, 3), codes, torch.tensor([[0.0, 123.0]]))
+    assert nll[1].tolist() == [0.0, 0.0]
+
+
+def test_a_variable_depends_on_those_before_it_and_never_on_those_after(vae):
+    z, nothing = torch.randn(1, 3), torch.zeros(0, 1)
+    base = torch.tensor([[0], [1], [0], [2]])
+    nll = vae.decoder.nll(z, base, nothing)
+    for j in range(4):
+        changed = base.clone()
+        changed[j] = (base[j] + 1) % DISCRETE.sizes[j]
+        other = vae.decoder.nll(z, changed, nothing)
+        assert torch.equal(nll[:j], other[:j])
+        assert (nll[j:] != other[j:]).any()
+
+
+def test_samples_have_the_model_probabilities(vae):
+    n = 200_000
+    generator = torch.Generator().manual_seed(3)
+    z = torch.randn(1, 3, generator=generator).expand(n, -1)
+    codes, _ = sample(vae.decoder, z, torch.rand(n, 4, generator=generator), torch.zeros(n, 0))
+    rows = torch.tensor(list(itertools.product(*(range(size) for size in DISCRETE.sizes))))
+    nll = vae.decoder.nll(z[: len(rows)], rows.T.contiguous(), torch.zeros(0, len(rows)))
+    expected = torch.exp(-nll.sum(dim=0)).double().detach().numpy()
+    index = np.ravel_multi_index(codes.numpy().T, DISCRETE.sizes)
+    found = np.bincount(index, minlength=len(rows)) / n
+    assert np.abs(found - expected).max() < 5 * math.sqrt(0.25 / n)
+    assert found[expected < 1e-12].sum() == 0
+
+
+def test_untrained_heads_start_at_the_frequencies():
+    torch.manual_seed(0)
+    decoder = VAE(DISCRETE, TrainingConfig(latent_dim=3, hidden=16)).eval().decoder
+    head, member = decoder.head(3)
+    probability = torch.softmax(
+        head.logits(torch.zeros(len(head.weight), 1, 16), torch.zeros(len(head.weight), 1).long()), dim=2
+    )
+    counts = DISCRETE.variables[3].counts[0] + 0.5
+    np.testing.assert_allclose(probability[member, 0, :4].detach(), counts / counts.sum(), rtol=1e-5)
