@@ -16,6 +16,7 @@ from vae_core.ingest.types import check_names
 
 SAMPLE = 1 << 18
 _DELIMITERS = "\t;|,: "
+_FOREIGN = re.compile(rb'[^\s,;"]*[\x80-\xff][^\s,;"]*')
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _COMMA_NUMBER = re.compile(r"[+-]?\d+,\d+")
 _BOMS = (
@@ -25,8 +26,8 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _BINARY_MAGIC = {b"PAR1": "Parquet", b"ARROW1": "Arrow", b"%PDF": "PDF", b"SQLite": "SQLite", b"\x89PNG": "PNG"}
-# Tried in this order of likelihood; a sample of Western text is valid in most single-byte encodings.
-_LEGACY = ["cp1252", "cp1250", "cp1251", "cp1253", "koi8_r", "shift_jis", "gb18030", "big5", "euc_jp", "euc_kr"]
+_LATIN = ("cp1252", "cp1250")
+_LEGACY = [*_LATIN, "cp1251", "cp1253", "koi8_r", "shift_jis", "gb18030", "big5", "euc_jp", "euc_kr"]
 
 
 @dataclass(frozen=True)
@@ -79,21 +80,24 @@ def sniff_encoding(sample: bytes, label: str, *, complete: bool) -> str:
 
 
 def guess_encoding(sample: bytes) -> str:
-    """The likeliest encoding of text that isn't UTF-8."""
-    lines = b"\n".join(line for line in sample.split(b"\n") if not line.isascii())[: 1 << 16]
+    """The likeliest encoding of text that isn't UTF-8, told from its words with characters beyond ASCII."""
+    words = b"\n".join(_FOREIGN.findall(sample)[:5000])
     try:
         from charset_normalizer import from_bytes
     except ImportError:
         best = None
     else:
-        best = from_bytes(lines, cp_isolation=_LEGACY).best()
-    if best is not None:
+        best = from_bytes(words, cp_isolation=_LEGACY).best()
+    if best is not None and best.encoding not in _LATIN:
         return best.encoding
-    try:
-        lines.decode("cp1252")
-    except UnicodeDecodeError:
-        return "latin-1"
-    return "cp1252"
+    # The encodings of Latin script differ in a few letters, which are signs in the other: fewer signs inside words win.
+    signs = {}
+    for encoding in _LATIN:
+        try:
+            signs[encoding] = sum(not (c.isascii() or c.isalpha()) for c in words.decode(encoding))
+        except UnicodeDecodeError:
+            continue
+    return min(signs, key=lambda encoding: signs[encoding]) if signs else "latin-1"
 
 
 def checked_encoding(name: str) -> str:

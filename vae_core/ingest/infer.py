@@ -13,7 +13,7 @@ from vae_core.schema import Kind
 _ENOUGH = 20
 _ROWS_A_LEVEL = 5
 _LEVELS = 200
-_KEY_NAME = re.compile(r"(^|[_\s.-])(id|uuid|guid|key|index|rowid|no|nr|pk)$|[a-z](Id|ID|Key|UUID)$", re.IGNORECASE)
+_KEY_NAME = re.compile(r"(^|[_\s.-])(id|uuid|guid|key|index|rowid|no|nr|pk)$", re.IGNORECASE)
 _CAMEL_KEY = re.compile(r"[a-z](Id|ID|Key|UUID)$")
 
 _BY_TYPE = (

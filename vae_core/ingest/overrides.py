@@ -104,8 +104,8 @@ class Overrides:
         name = profile.field.name
         kind, reason = infer_kind(profile)
         wanted = self._config.get(name)
-        if wanted is not None and wanted.kind is not None and wanted.kind != kind:
-            if fault := _fault(profile, wanted.kind, kind):
+        if wanted is not None and wanted.kind is not None:
+            if wanted.kind != kind and (fault := _fault(profile, wanted.kind, kind)):
                 raise ConfigError(_impossible(name, wanted.kind, fault))
             if kind not in (Kind.EMPTY, Kind.CONSTANT):
                 kind, reason = wanted.kind, f"set by the configuration (inferred: {kind}, {reason})"
@@ -154,7 +154,10 @@ def _cast(column: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray | Non
             and not pc.all(pc.is_in(column, pa.array([0, 1, None], column.type))).as_py()
         ):
             return None
-        return column.cast(target)
+        cast = column.cast(target)
+        if pt.is_date(target) and pt.is_timestamp(column.type) and not cast.cast(column.type).equals(column):
+            return None  # Arrow cuts the time of day off in silence
+        return cast
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError):
         return None
 

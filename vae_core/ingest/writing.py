@@ -105,6 +105,8 @@ def _write_once(
 
 def _checked(schema: pa.Schema, reader: Reader, config: SchemaConfig) -> tuple[list[str], Overrides]:
     """The names of the columns that are kept, and the user's word on them."""
+    if not schema.names and not reader.columns:
+        raise SourceError(f"{reader.label}: has no columns")
     check_names(schema.names, reader.label)
     names = [name for name in schema.names if not (name in config.columns and config.columns[name].drop)]
     kept = pa.schema([schema.field(name) for name in names])
@@ -260,7 +262,8 @@ class _RejectedRows:
         if self._first is None or self.count <= limit * (rows + self.count):
             return
         first = self._first
+        place = f"line {first.line}" if first.file == label else f"line {first.line} of {first.file}"
         raise SourceError(
             f"{label}: {self.count:,} of {rows + self.count:,} rows are malformed, more than source.max_rejected = "
-            f"{limit:g} allows; the first is line {first.line} of {first.file}: {first.fault}"
+            f"{limit:g} allows; the first is {place}: {first.fault}"
         )

@@ -99,7 +99,15 @@ def _difference(schema: pa.Schema, first: pa.Schema, label: str) -> str:
     for name in schema.names:
         if name not in first.names:
             return f"has the column {name!r}, {label} hasn't; files read together need the same columns"
-    for ours, theirs in zip(schema, first, strict=True):
+    for theirs in first:
+        ours = schema.field(theirs.name)
         if not ours.equals(theirs):
-            return f"has the column {ours}, {label} has {theirs}; files read together need the same columns"
+            return (
+                f"has the column {ours.name!r} as {_described(ours)}, {label} as {_described(theirs)}; "
+                "files read together need the same columns"
+            )
     return f"has its columns in another order than {label}; files read together need the same columns"
+
+
+def _described(field: pa.Field) -> str:
+    return f"{field.type}" if field.nullable else f"{field.type} without missing values"

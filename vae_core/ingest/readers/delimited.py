@@ -265,16 +265,17 @@ class DelimitedReader:
         """The block's malformed rows, with their lines in the file."""
         self._arrow(place, block, self._types, whole=True)
         data = block.data
-        position, line = 0, place.lines + 1
+        position = counted = 0
+        line = place.lines + 1
         for row in self._invalid:
             text = row.text.encode()
             start = data.find(text, position)
             while start > 0 and data[start - 1 : start] not in (b"\n", b"\r"):
                 start = data.find(text, start + 1)
-            line += data.count(b"\n", position, start)
+            line += data.count(b"\n", counted, start)
             fault = f"{row.actual_columns} fields where {row.expected_columns} are expected"
             yield Rejected(place.file.label, line, fault, row.text)
-            position = start + len(text)
+            position, counted = start + len(text), start
 
 
 def _largest(column: pa.ChunkedArray) -> float:

