@@ -14,7 +14,7 @@ from vae_core.config import CodecConfig, SchemaConfig, TrainingConfig
 from vae_core.errors import ConfigError
 from vae_core.export.stage import load_model
 from vae_core.ingest import ingest
-from vae_core.model import Layout
+from vae_core.model import Layout, dependence_tree
 from vae_core.split import holdout_mask
 from vae_core.store import Store
 from vae_core.training import train
@@ -100,7 +100,13 @@ def test_time_budget_is_kept(tmp_path):
     schema = snapshot_schema(snapshot)
     config = TrainingConfig(max_minutes=0.02, max_steps=10**6, hidden=32)
     codec, codes, values, holdout = encode_snapshot(snapshot.folder, schema, config)
-    result = fit(Layout.from_codec(codec, codes[~holdout]), codes, values, holdout, config)
+    result = fit(
+        Layout.from_codec(codec, codes[~holdout], dependence_tree(codec, codes[~holdout])),
+        codes,
+        values,
+        holdout,
+        config,
+    )
     assert result.stopped in ("time budget", "held-out ELBO stopped improving")
     assert result.seconds < 5
 
@@ -112,7 +118,13 @@ def test_early_stopping_keeps_the_best_weights(tmp_path):
     schema = snapshot_schema(snapshot)
     config = TrainingConfig(max_steps=4000, hidden=64, dropout=0.0, device="cpu")
     codec, codes, values, holdout = encode_snapshot(snapshot.folder, schema, config)
-    result = fit(Layout.from_codec(codec, codes[~holdout]), codes, values, holdout, config)
+    result = fit(
+        Layout.from_codec(codec, codes[~holdout], dependence_tree(codec, codes[~holdout])),
+        codes,
+        values,
+        holdout,
+        config,
+    )
     assert result.stopped == "held-out ELBO stopped improving"
     assert result.steps < 4000
     with torch.no_grad():

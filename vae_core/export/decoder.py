@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from vae_core.model import VAE, Decoder, Variable
 from vae_core.model.likelihoods import Bernoulli, Categorical, Gaussian
 from vae_core.model.likelihoods.categorical import IMPOSSIBLE
 
+Array = npt.NDArray[np.float32]
 BELOW_ONE = np.float32(1 - 2**-24)
 
 
@@ -46,6 +48,13 @@ class Context:
     def variable(self) -> Variable:
         """The variable being drawn."""
         return self.decoder.layout.variables[self.j]
+
+    def bias(self, table: Array) -> str:
+        """The row of a bias table [rows, size] for the code that the variable's parent has drawn."""
+        parent = self.variable.parent
+        if parent is None:
+            return self.graph.constant(table[0])
+        return self.graph.add("Gather", self.graph.constant(table), _flat(self.graph, self.drawn[parent].code))
 
 
 def build_decoder(model: VAE, positions: list[bool], metadata: dict[str, str]) -> tuple[onnx.ModelProto, list[str]]:
@@ -99,11 +108,7 @@ def draw_categorical(context: Context) -> Draw:
     bias = _numpy(head.bias)[head.rows_of(member), :size]
     bias = np.where(variable.allowed, bias, np.float32(IMPOSSIBLE))
     weight = graph.constant(_numpy(head.weight)[member, :, :size])
-    if variable.parent is None:
-        logits = graph.add("Gemm", context.active, weight, graph.constant(bias[0]))
-    else:
-        given = graph.add("Gather", graph.constant(bias), _flat(graph, context.drawn[variable.parent].code))
-        logits = graph.add("Add", graph.add("MatMul", context.active, weight), given)
+    logits = graph.add("Gemm", context.active, weight, context.bias(bias))
     probability = graph.add("Softmax", logits, axis=1)
     triangle = graph.constant(np.triu(np.ones((size, size), np.float32)), f"triangle_{size}")
     cumulative = graph.add("MatMul", probability, triangle)
@@ -130,8 +135,8 @@ def draw_bernoulli(context: Context) -> Draw:
     head, member = context.decoder.head(context.j)
     assert isinstance(head, Bernoulli)
     weight = graph.constant(-_numpy(head.weight)[member][:, None])
-    bias = graph.constant(-_numpy(head.bias)[member : member + 1])
-    logits = graph.add("Gemm", context.active, weight, bias)
+    bias = -_numpy(head.bias)[head.rows_of(member), None]
+    logits = graph.add("Gemm", context.active, weight, context.bias(bias))
     zero = graph.add("Sigmoid", logits)
     return Draw(graph.add("Cast", graph.add("LessOrEqual", zero, context.uniform), to=INT32), logits)
 
@@ -163,8 +168,9 @@ DRAWS: dict[str, Callable[[Context], Draw]] = {
 }
 
 
-def _numpy(tensor: Tensor) -> np.ndarray:  # type: ignore[type-arg]
-    return tensor.detach().cpu().numpy()
+def _numpy(tensor: Tensor) -> Array:
+    array: Array = tensor.detach().cpu().numpy()
+    return array
 
 
 def _flat(graph: GraphBuilder, code: str) -> str:

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import onnx
-from safetensors.torch import load_file
+from safetensors import safe_open
 
 from vae_core.codec import Codec
 from vae_core.config import TrainingConfig
@@ -65,7 +65,10 @@ def export(model: Artifact, progress: Progress = silent) -> Artifact:
 def load_model(model: Artifact, codec: Codec) -> VAE:
     """Rebuild the torch model of an artifact, on the CPU, in evaluation mode."""
     config = TrainingConfig.model_validate(model.manifest["config"])
-    layout = Layout.from_codec(codec, np.zeros((0, len(codec.sub_columns)), np.int32))
+    with safe_open(model.file("weights.safetensors"), "pt") as weights:
+        parents = json.loads(weights.metadata()["parents"])
+        state = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118 (not a mapping)
+    layout = Layout.from_codec(codec, np.zeros((0, len(codec.sub_columns)), np.int32), parents)
     vae = VAE(layout, config)
-    vae.load_state_dict(load_file(model.file("weights.safetensors")))
+    vae.load_state_dict(state)
     return vae.eval()

@@ -4,6 +4,7 @@ from vae_core.model.decoder import Decoder
 from vae_core.model.encoder import Encoder
 from vae_core.model.layout import Layout, Variable
 from vae_core.model.objective import aggregate_kl, gaussian_kl, reparameterize
+from vae_core.model.tree import dependence_tree
 from vae_core.model.vae import VAE, Elbo
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Layout",
     "Variable",
     "aggregate_kl",
+    "dependence_tree",
     "gaussian_kl",
     "reparameterize",
 ]

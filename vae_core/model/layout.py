@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from vae_core.codec import Codec
+
+SMOOTHING = 10.0  # pseudo-rows
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,13 @@ class Variable:
     allowed: npt.NDArray[np.bool_]
     edges: npt.NDArray[np.float32] | None = None
 
+    def log_frequencies(self) -> npt.NDArray[np.float32]:
+        """float32 [rows, size]: log frequencies given the parent's code, smoothed towards those over all rows."""
+        everywhere = np.where(self.possible, self.counts.sum(axis=0) + 0.5, 1e-9)
+        everywhere /= everywhere.sum(axis=1, keepdims=True)
+        smoothed = self.counts + SMOOTHING * everywhere
+        return np.log(smoothed / smoothed.sum(axis=1, keepdims=True)).astype(np.float32)
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -42,12 +52,18 @@ class Layout:
     variables: tuple[Variable, ...]
 
     @classmethod
-    def from_codec(cls, codec: Codec, codes: npt.NDArray[np.int32]) -> Layout:
-        """Describe `codec`'s sub-columns with the frequencies found in `codes`, int32 [n, sub_columns]."""
+    def from_codec(cls, codec: Codec, codes: npt.NDArray[np.int32], parents: Sequence[int | None]) -> Layout:
+        """Describe `codec`'s sub-columns.
+
+        Args:
+            codec: gives names, sizes, and the codes that may be generated.
+            codes: int32 [n, sub_columns], training rows, whose frequencies the heads start from.
+            parents: each variable's parent (see `dependence_tree`); a codec's own parents are among them.
+        """
         variables = []
-        for j, sub in enumerate(codec.sub_columns):
-            rows = 1 if sub.parent is None else codec.sub_columns[sub.parent].size
-            row = np.zeros(len(codes), np.int64) if sub.parent is None else codes[:, sub.parent].astype(np.int64)
+        for j, (sub, parent) in enumerate(zip(codec.sub_columns, parents, strict=True)):
+            rows = 1 if parent is None else int(codec.sub_columns[parent].size)
+            row = np.zeros(len(codes), np.int64) if parent is None else codes[:, parent].astype(np.int64)
             counts = np.bincount(row * sub.size + codes[:, j], minlength=rows * sub.size).reshape(rows, sub.size)
             allowed = np.ones((rows, sub.size), bool)
             if sub.allowed is not None:
@@ -56,7 +72,7 @@ class Layout:
             allowed[~allowed.any(axis=1), 0] = True
             if sub.gaussian:
                 likelihood = "gaussian"
-            elif sub.size == 2 and sub.parent is None and not sub.position and allowed.all():
+            elif sub.size == 2 and not sub.position and allowed.all():
                 likelihood = "bernoulli"
             else:
                 likelihood = "categorical"
@@ -65,7 +81,7 @@ class Layout:
                     name=sub.name,
                     size=int(sub.size),
                     likelihood=likelihood,
-                    parent=sub.parent,
+                    parent=parent,
                     counts=counts.astype(np.float64),
                     possible=allowed | (counts > 0),
                     allowed=allowed,

@@ -1,4 +1,4 @@
-"""The terms of the objective: the reparameterized sample, the closed-form KL, and the pull on the aggregate posterior."""
+"""The terms of the objective: the reparameterized sample, the closed-form KL, the pull on the aggregate posterior."""
 
 from __future__ import annotations
 

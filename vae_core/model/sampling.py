@@ -57,7 +57,7 @@ class Ancestral:
             cumulative = torch.softmax(logits, dim=1).cumsum(dim=1)
             code = (cumulative <= u[:, None] * cumulative[:, -1:]).sum(dim=1)
         elif isinstance(head, Bernoulli):
-            logits = -(active @ head.weight[member] + head.bias[member])[:, None]
+            logits = -(active @ head.weight[member] + head.bias[head.rows_of(member)][self.parent_codes()])[:, None]
             code = (torch.sigmoid(logits[:, 0]) <= u).long()
         else:
             assert isinstance(head, Gaussian) and variable.edges is not None

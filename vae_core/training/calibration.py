@@ -39,10 +39,11 @@ def calibrate(model: VAE, seed: int) -> None:
     for j, variable in enumerate(layout.variables):
         head, member = decoder.head(j)
         if isinstance(head, Bernoulli):
+            block = head.rows_of(member)
             scores = torch.nn.functional.pad(draws.active @ head.weight[member, :, None], (1, 0))
-            bias = torch.nn.functional.pad(head.bias[member, None, None], (1, 0))
+            bias = torch.nn.functional.pad(head.bias[block, None], (1, 0))
             fitted = _fitted(scores, bias, draws.parent_codes(), variable)
-            head.bias[member] = fitted[0, 1] - fitted[0, 0]
+            head.bias[block] = fitted[:, 1] - fitted[:, 0]
         elif isinstance(head, Categorical):
             block = head.rows_of(member)
             bias = head.bias[block, : variable.size]

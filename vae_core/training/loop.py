@@ -59,7 +59,7 @@ def default_steps(rows: int, batch_size: int) -> int:
     return int(np.clip(150 * rows / batch_size, 1_500, 12_000))
 
 
-def fit(
+def fit(  # noqa: PLR0912, PLR0915 (one loop, read from top to bottom)
     layout: Layout,
     codes: npt.NDArray[np.integer],
     values: npt.NDArray[np.float32],

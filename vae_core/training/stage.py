@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from vae_core.codec import Codec
 from vae_core.config import TrainingConfig
 from vae_core.errors import SourceError
-from vae_core.model import VAE, Layout
+from vae_core.model import VAE, Layout, dependence_tree
 from vae_core.progress import Progress, silent
 from vae_core.schema import Schema
 from vae_core.split import holdout_mask
@@ -55,7 +55,7 @@ def train(snapshot: Artifact, config: TrainingConfig, store: Store, name: str, p
             return standing
         schema = Schema.from_dict(json.loads((snapshot.folder / "schema.json").read_text()))
         codec, codes, values, holdout = encode_snapshot(snapshot.folder, schema, config)
-        layout = Layout.from_codec(codec, codes[~holdout])
+        layout = Layout.from_codec(codec, codes[~holdout], dependence_tree(codec, codes[~holdout]))
         result = fit(layout, codes, values, holdout, config, progress)
         calibrate(result.model, config.seed)
         manifest = {
@@ -67,10 +67,9 @@ def train(snapshot: Artifact, config: TrainingConfig, store: Store, name: str, p
             "holdout_rows": int(holdout.sum()),
         }
         with store.stage("models", name, version, manifest) as folder:
-            save_file(
-                {key: value.contiguous() for key, value in result.model.state_dict().items()},
-                folder / "weights.safetensors",
-            )
+            weights = {name: tensor.contiguous() for name, tensor in result.model.state_dict().items()}
+            parents = json.dumps([variable.parent for variable in layout.variables])
+            save_file(weights, folder / "weights.safetensors", metadata={"parents": parents})
             (folder / "codec.json").write_text(json.dumps(codec.to_dict()))
             (folder / "schema.json").write_text(json.dumps(schema.to_dict(), indent=1))
             record = training_record(result, layout, codes[holdout], values[holdout])

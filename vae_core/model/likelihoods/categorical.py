@@ -15,8 +15,8 @@ IMPOSSIBLE = -1e9  # a logit whose softmax is exactly 0 in float32
 class Categorical(Likelihood):
     """softmax(W_j·a + b_j[parent]): the logits are offsets to the codes' own frequencies.
 
-    `b` starts at the log frequencies (given the coarse code, for a fine one), so that the heads only learn what
-    depends on the rest of the row. All heads are padded to the widest and run as one batched product.
+    `b` starts at the log frequencies given the parent's code (of a fine code, its coarse one), so that the heads only
+    learn what depends on the rest of the row. All heads are padded to the widest and run as one batched product.
     """
 
     def __init__(self, hidden: int, variables: list[Variable]) -> None:
@@ -28,8 +28,7 @@ class Categorical(Likelihood):
         starts = np.concatenate([[0], np.cumsum(rows)[:-1]])
         for variable, start in zip(variables, starts, strict=True):
             block = slice(start, start + len(variable.counts))
-            smoothed = np.where(variable.possible, variable.counts + 0.5, 1.0)
-            bias[block, : variable.size] = np.log(smoothed / smoothed.sum(axis=1, keepdims=True))
+            bias[block, : variable.size] = variable.log_frequencies()
             mask[block, : variable.size] = np.where(variable.possible, 0.0, IMPOSSIBLE)
         self.weight = nn.Parameter(torch.randn(len(variables), hidden, width) * 0.1 * hidden**-0.5)
         self.bias = nn.Parameter(torch.from_numpy(bias))
@@ -48,5 +47,6 @@ class Categorical(Likelihood):
         return torch.bmm(active, self.weight) + nn.functional.embedding(parents + self.starts, self.bias + self.mask)
 
     def nll(self, active: Tensor, codes: Tensor, parents: Tensor, values: Tensor) -> Tensor:
+        """-log p, as `Likelihood.nll`."""
         logits = self.logits(active, parents).flatten(0, 1)
         return nn.functional.cross_entropy(logits, codes.flatten(), reduction="none").view_as(codes)
