@@ -1,6 +1,6 @@
 """Fidelity of synthetic tables, by sdmetrics 0.24.0's definitions.
 
-    python benchmarks/fidelity.py --data FOLDER --peers PEERS/bin/python [--tables adult magic] [--minutes 5] [--seeds 1]
+    python benchmarks/fidelity.py --data FOLDER --peers PEERS/bin/python [--tables adult] [--minutes 5] [--seeds 1]
 
 FOLDER holds one folder a table (see tables.py); PEERS is a virtual environment with peers/requirements.txt. Trains on
 the training rows, draws as many synthetic rows, and prints shape and trend error (%), the classifier two-sample score

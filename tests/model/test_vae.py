@@ -44,7 +44,7 @@ def model(layout: Layout) -> VAE:
     vae = VAE(layout, TrainingConfig(latent_dim=3, hidden=16)).eval()
     with torch.no_grad():
         for parameter in vae.parameters():
-            parameter += 0.3 * torch.randn_like(parameter)
+            parameter.add_(torch.randn_like(parameter), alpha=0.3)
     return vae
 
 

@@ -112,7 +112,7 @@ def test_time_budget_is_kept(tmp_path):
 
 
 def test_early_stopping_keeps_the_best_weights(tmp_path):
-    """178 wines are learned by heart within some hundred steps: the held-out ELBO turns, and training stops by itself."""
+    """178 wines are learned by heart in some hundred steps: the held-out ELBO turns, and training stops by itself."""
     frame, _ = wine()
     snapshot = ingest(frame, SchemaConfig(), Store(tmp_path), "wine")
     schema = snapshot_schema(snapshot)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from torch import Tensor
+from torch import Tensor, nn
 
 from vae_core.export.builder import FLOAT, INT32, GraphBuilder
 from vae_core.model import VAE, Decoder, Variable
@@ -76,7 +77,7 @@ def build_decoder(model: VAE, positions: list[bool], metadata: dict[str, str]) -
 
     shift, offsets = _numpy(decoder.shift), layout.offsets
     table = _numpy(decoder.embedding.weight)
-    first, _, second = decoder.trunk
+    first, second = cast(nn.Linear, decoder.trunk[0]), cast(nn.Linear, decoder.trunk[2])
     h = graph.add("Gemm", z, graph.constant(_numpy(first.weight).T), graph.constant(_numpy(first.bias)))
     h = graph.add("Relu", h)
     # Each variable's shift travels with what is added before it, so that it costs nothing here.

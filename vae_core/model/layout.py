@@ -42,7 +42,8 @@ class Variable:
         everywhere = np.where(self.possible, self.counts.sum(axis=0) + 0.5, 1e-9)
         everywhere /= everywhere.sum(axis=1, keepdims=True)
         smoothed = self.counts + SMOOTHING * everywhere
-        return np.log(smoothed / smoothed.sum(axis=1, keepdims=True)).astype(np.float32)
+        frequencies: npt.NDArray[np.float64] = smoothed / smoothed.sum(axis=1, keepdims=True)
+        return np.log(frequencies).astype(np.float32)
 
 
 @dataclass(frozen=True)
