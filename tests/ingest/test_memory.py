@@ -24,7 +24,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 def test_memory_does_not_grow_with_the_source(tmp_path: Path) -> None:
     part = "".join(f"{i},{i % 97},{i / 7:.6f},level {i % 50},some words that are long {i}\n" for i in range(100_000))
     peaks = []
-    for times in (6, 26):
+    for times in (4, 20):
         path = tmp_path / "a.csv"
         with path.open("w") as file:
             file.write("id,n,r,level,note\n")
@@ -32,7 +32,7 @@ def test_memory_does_not_grow_with_the_source(tmp_path: Path) -> None:
                 file.write(part)
         command = [sys.executable, "-c", SCRIPT, str(path), str(tmp_path / f"store{times}")]
         peaks.append(float(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
-    small, large = path.stat().st_size * 6 / 26 / 2**20, path.stat().st_size / 2**20
-    assert large - small > 90
+    small, large = path.stat().st_size * 4 / 20 / 2**20, path.stat().st_size / 2**20
+    assert large - small > 70
     assert peaks[1] < 250, peaks
     assert peaks[1] - peaks[0] < 60, peaks

@@ -91,7 +91,9 @@ class Overrides:
                 self._casts[name] = (target,)  # a column has one type: what fits the first values must fit all
                 return cast
         row = next(
-            i for i, value in enumerate(column) if _cast(pa.chunked_array([[value.as_py()]]), targets[0]) is None
+            i
+            for i, value in enumerate(column)
+            if _cast(pa.chunked_array([[value.as_py()]], column.type), targets[0]) is None
         )
         raise ConfigError(_impossible(name, kind, f"row {self._row + row + 1} has {str(column[row].as_py())[:40]!r}"))
 

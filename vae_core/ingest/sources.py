@@ -97,6 +97,12 @@ class SourceFile:
                 shutil.copyfileobj(stream, file, 1 << 20)
         return target
 
+    def stamp(self) -> tuple[int, int]:
+        """Size and time of the last change: when they differ, the file was written to."""
+        with reading(self.label):
+            status = self.path.stat()
+        return status.st_size, status.st_mtime_ns
+
     def digest(self) -> str:
         """sha256 of the file's bytes as they are on disk."""
         with reading(self.label):
@@ -156,8 +162,10 @@ def find_files(config: SourceConfig, scratch: Scratch) -> list[SourceFile]:
         SourceError: there is none, one can't be read, or they are of several formats.
     """
     assert config.path is not None
+    with reading(redact(config.path)):
+        located = _locate(config.path, scratch)
     files = []
-    for path, label in _locate(config.path, scratch):
+    for path, label in located:
         with reading(label):
             files.append(_identify(path, label, config.format, scratch))
     formats = {file.format: file.label for file in files}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vae_core.config import SourceConfig
 from vae_core.errors import SourceError
 from vae_core.ingest.sources import SourceFile
 from vae_core.store import digest_of
@@ -65,10 +67,34 @@ class Reader(Protocol):
         """
 
 
-def files_digest(files: list[SourceFile]) -> str:
-    """sha256 over the content of files, in order."""
-    digests = [file.digest() for file in files]
-    return digests[0] if len(digests) == 1 else digest_of(digests)
+class FilesReader(ABC):
+    """What the readers of files share."""
+
+    def __init__(self, files: list[SourceFile], config: SourceConfig, wishes: Wishes) -> None:
+        self.label = files[0].label if len(files) == 1 else str(config.path)
+        self.rejected: deque[Rejected] = deque()
+        self.notes: list[str] = []
+        self.columns: list[str] = []
+        self._files = files
+        self._config = config
+        self._wishes = wishes
+        self._stamps: dict[SourceFile, tuple[int, int]] = {}
+
+    def digest(self) -> str:
+        """sha256 over the files' bytes, in order."""
+        self._stamps = {file: file.stamp() for file in self._files}
+        digests = [file.digest() for file in self._files]
+        return digests[0] if len(digests) == 1 else digest_of(digests)
+
+    def tables(self) -> Iterator[pa.Table]:
+        """All rows; see `Reader.tables`."""
+        yield from self._tables()
+        for file, stamp in self._stamps.items():
+            if file.stamp() != stamp:
+                raise SourceError(f"{file.label}: was changed while it was read; run again when it is finished")
+
+    @abstractmethod
+    def _tables(self) -> Iterator[pa.Table]: ...
 
 
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"

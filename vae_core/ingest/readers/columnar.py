@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-from collections import deque
+from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vae_core.config import SourceConfig
 from vae_core.errors import SourceError
-from vae_core.ingest.readers.base import Rejected, Wishes, files_digest
-from vae_core.ingest.sources import SourceFile, reading
+from vae_core.ingest.readers.base import FilesReader
+from vae_core.ingest.sources import reading
 
 _ROWS = 1 << 16
 
 
-class _ColumnarReader:
+class _ColumnarReader(FilesReader):
     """Reads files that have the same schema, batch by batch."""
 
-    def __init__(self, files: list[SourceFile], config: SourceConfig, wishes: Wishes) -> None:
-        self.label = files[0].label if len(files) == 1 else str(config.path)
-        self.rejected: deque[Rejected] = deque()
-        self.notes: list[str] = []
-        self.columns: list[str] = []
-        self._files = files
-        self._wishes = wishes
-
-    def digest(self) -> str:
-        """sha256 of the files' bytes."""
-        return files_digest(self._files)
-
-    def tables(self) -> Iterator[pa.Table]:
-        """All rows; see `Reader.tables`."""
+    def _tables(self) -> Iterator[pa.Table]:
         first: pa.Schema | None = None
         for file in self._files:
             with reading(file.label):
@@ -45,8 +31,8 @@ class _ColumnarReader:
                         raise SourceError(f"{file.label}: {_difference(table.schema, first, self._files[0].label)}")
                     yield table.replace_schema_metadata(first.metadata)
 
-    def _read(self, path: Path) -> Iterator[pa.Table]:
-        raise NotImplementedError
+    @abstractmethod
+    def _read(self, path: Path) -> Iterator[pa.Table]: ...
 
 
 class ParquetReader(_ColumnarReader):

@@ -7,7 +7,6 @@ block that contradicts them widens them: the rest of the source is then only loo
 from __future__ import annotations
 
 import codecs
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -22,7 +21,7 @@ from vae_core.errors import SourceError
 from vae_core.ingest import dialect as dialects
 from vae_core.ingest.dialect import Dialect
 from vae_core.ingest.lexical import Block, scan
-from vae_core.ingest.readers.base import MixedColumn, Rejected, Wishes, files_digest
+from vae_core.ingest.readers.base import FilesReader, MixedColumn, Rejected, Wishes
 from vae_core.ingest.sources import SourceFile, one_line, reading
 from vae_core.ingest.types import TypesWidened, join, storable
 
@@ -43,27 +42,16 @@ class _Place:
     lines: int
 
 
-class DelimitedReader:
+class DelimitedReader(FilesReader):
     """Reads files of delimited text that have the same columns."""
 
     def __init__(self, files: list[SourceFile], config: SourceConfig, wishes: Wishes) -> None:
-        self.label = files[0].label if len(files) == 1 else str(config.path)
-        self.rejected: deque[Rejected] = deque()
-        self.notes: list[str] = []
-        self.columns: list[str] = []
-        self._files = files
-        self._config = config
-        self._wishes = wishes
+        super().__init__(files, config, wishes)
         self._encodings: dict[SourceFile, str] = {}
         self._types: dict[str, pa.DataType] = {}
         self._invalid: list[Any] = []
 
-    def digest(self) -> str:
-        """sha256 of the files' bytes."""
-        return files_digest(self._files)
-
-    def tables(self) -> Iterator[pa.Table]:
-        """All rows; see `Reader.tables`."""
+    def _tables(self) -> Iterator[pa.Table]:
         mixed: dict[str, MixedColumn] = {}
         yielded = widened = False
         self.notes.clear()

@@ -8,7 +8,7 @@ way through Python's, which sets the lines aside and makes strings of the column
 from __future__ import annotations
 
 import json
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +18,7 @@ import pyarrow.types as pt
 
 from vae_core.config import SourceConfig
 from vae_core.errors import SourceError
-from vae_core.ingest.readers.base import MixedColumn, Rejected, Wishes, files_digest
+from vae_core.ingest.readers.base import FilesReader, MixedColumn, Rejected, Wishes
 from vae_core.ingest.sources import SourceFile, one_line, reading
 from vae_core.ingest.types import TypesWidened, join, storable
 
@@ -26,25 +26,15 @@ _BLOCK = 4 << 20
 _LONGEST_ROW = 64 << 20
 
 
-class JsonLinesReader:
+class JsonLinesReader(FilesReader):
     """Reads files of JSON lines."""
 
     def __init__(self, files: list[SourceFile], config: SourceConfig, wishes: Wishes) -> None:
-        self.label = files[0].label if len(files) == 1 else str(config.path)
-        self.rejected: deque[Rejected] = deque()
-        self.notes: list[str] = []
-        self.columns: list[str] = []
-        self._files = files
-        self._wishes = wishes
+        super().__init__(files, config, wishes)
         self._types: dict[str, pa.DataType] = {}
         self._as_text: set[str] = set()
 
-    def digest(self) -> str:
-        """sha256 of the files' bytes."""
-        return files_digest(self._files)
-
-    def tables(self) -> Iterator[pa.Table]:
-        """All rows; see `Reader.tables`."""
+    def _tables(self) -> Iterator[pa.Table]:
         self.rejected.clear()
         mixed = {name: MixedColumn(name) for name in self._as_text if name not in self._wishes.text}
         yielded = widened = False
