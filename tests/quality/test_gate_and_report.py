@@ -72,7 +72,7 @@ def test_the_floor_is_scaled_when_there_are_fewer_fresh_rows(
     good: dict[str, Any], parts: dict[str, pa.Table], flights_schema: Schema
 ) -> None:
     few = assess(parts["train"][:1_200], parts["holdout"][:300], parts["fresh"], flights_schema, CONFIG)
-    assert few["rows"]["second_sample"] == 300
+    assert few["rows"]["second_sample"] == 750
     assert few["shape_error"]["floor"] == pytest.approx(good["shape_error"]["floor"], rel=0.4)
     assert few["latent"]["kl"] is None
 

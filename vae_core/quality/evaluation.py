@@ -26,7 +26,7 @@ STAGE = "evaluate/1"
 MAX_TRAIN_ROWS = 400_000
 """Training rows held in memory; copies are looked for among these."""
 
-_MIN_SECOND = 100  # rows of a second real sample below which no noise floor is given
+_MIN_SECOND = 50  # rows of a second real sample below which no noise floor is given
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class Samples:
         holdout: real rows that were not trained on.
         synthetic: generated rows.
         real: the part of `train` that `synthetic` is compared with.
-        second: other real rows, as many where there are; what they score against `real` is the noise floor.
+        floor: two disjoint samples of all real rows, each of as many rows as `real` where there are that many, of half
+            of them otherwise; what they score against each other is the noise floor.
         left_out: columns that no metric reads, with the reason.
     """
 
@@ -46,7 +47,7 @@ class Samples:
     holdout: Frame
     synthetic: Frame
     real: Frame
-    second: Frame
+    floor: tuple[Frame, Frame]
     left_out: list[dict[str, str]]
 
     @classmethod
@@ -55,21 +56,23 @@ class Samples:
     ) -> Samples:
         """Prepare the tables and choose the rows that are compared, `config.rows` at most."""
         frames = prepare({"train": train, "holdout": holdout, "synthetic": synthetic}, schema)
-        order = np.random.default_rng([config.seed, 0]).permutation(train.num_rows)
-        rows = min(config.rows, train.num_rows)
-        real = frames["train"].take(order[:rows])
-        second = stack(frames["train"].take(order[rows : 2 * rows]), frames["holdout"]).sample(rows, config.seed)
+        real = frames["train"].sample(config.rows, config.seed)
+        everything = stack(frames["train"], frames["holdout"])
+        order = np.random.default_rng([config.seed, 0]).permutation(everything.rows)
+        half = min(real.rows, everything.rows // 2)
+        floor = (everything.take(order[:half]), everything.take(order[half : 2 * half]))
         generated = frames["synthetic"].sample(config.rows, config.seed)
-        return cls(frames["train"], frames["holdout"], generated, real, second, left_out(schema))
+        return cls(frames["train"], frames["holdout"], generated, real, floor, left_out(schema))
 
     @property
     def floor_scale(self) -> float:
-        """What an error against `second` is multiplied with when that has fewer rows than `synthetic`.
+        """What an error between the two samples of `floor` is multiplied with when they have fewer rows.
 
-        Sampling noise goes with the root of 1/n + 1/m, n and m being the rows of the two sides.
+        Sampling noise goes with the root of 1/n + 1/m, n and m being the rows of the two sides. (Not so that of
+        trends which extremes rule; samples of half of the rows keep the factor above 0.7, so that it matters little.)
         """
-        n, m, k = self.real.rows, self.synthetic.rows, max(1, self.second.rows)
-        return min(1.0, math.sqrt((1 / n + 1 / m) / (1 / n + 1 / k)))
+        sides = 1 / self.real.rows + 1 / max(1, self.synthetic.rows)
+        return min(1.0, math.sqrt(sides / (2 / max(1, self.floor[0].rows))))
 
 
 def assess(
@@ -106,23 +109,23 @@ def measure(
 ) -> dict[str, Any]:
     """`assess` on prepared rows."""
     started = time.monotonic()
-    real, synthetic, second = samples.real, samples.synthetic, samples.second
+    real, synthetic, floor = samples.real, samples.synthetic, samples.floor
     seed, steps = config.seed, 7
     bootstrap = real.take(np.random.default_rng([seed, 1]).integers(0, real.rows, synthetic.rows))
-    scale = samples.floor_scale if second.rows >= _MIN_SECOND else float("nan")
+    scale = samples.floor_scale if floor[0].rows >= _MIN_SECOND else float("nan")
     result: dict[str, Any] = {
         "rows": {
             "train": samples.train.rows,
             "holdout": samples.holdout.rows,
             "compared": real.rows,
             "synthetic": synthetic.rows,
-            "second_sample": second.rows,
+            "second_sample": floor[0].rows,
         }
     }
 
     progress(0, steps, "shape")
     shapes = fidelity.shape_errors(real, synthetic)
-    shape_floors = fidelity.shape_errors(real, second)
+    shape_floors = fidelity.shape_errors(*floor)
     result["shape_error"] = {
         "value": _mean(shapes),
         "floor": _mean(shape_floors) * scale,
@@ -130,7 +133,7 @@ def measure(
         "columns": shapes,
         "floors": {name: floor * scale for name, floor in shape_floors.items()},
     }
-    nulls, null_floors = fidelity.null_errors(real, synthetic), fidelity.null_errors(real, second)
+    nulls, null_floors = fidelity.null_errors(real, synthetic), fidelity.null_errors(*floor)
     result["null_error"] = {
         "value": max(nulls.values(), default=float("nan")),
         "floor": max(null_floors.values(), default=float("nan")) * scale,
@@ -138,7 +141,7 @@ def measure(
     }
 
     progress(1, steps, "trends")
-    trends, floors = (fidelity.trend_errors(real, other, seed) for other in (synthetic, second))
+    trends, floors = fidelity.trend_errors(real, synthetic, seed), fidelity.trend_errors(*floor, seed)
     floor_of = {(a, b): error * scale for a, b, error in floors.pairs}
     pairs = [{"a": a, "b": b, "value": e, "floor": floor_of.get((a, b), float("nan"))} for a, b, e in trends.pairs]
     result["trend_error"] = {
@@ -151,7 +154,7 @@ def measure(
     }
 
     progress(2, steps, "two-sample classifier")
-    result["two_sample_auc"] = _two_sample(real, synthetic, second, seed)
+    result["two_sample_auc"] = _two_sample(real, synthetic, floor, seed)
 
     progress(4, steps, "utility")
     result["utility"] = utility(real, samples.holdout, synthetic, config.target, seed).to_dict()
@@ -171,15 +174,15 @@ def measure(
     return defined
 
 
-def _two_sample(real: Frame, synthetic: Frame, second: Frame, seed: int) -> dict[str, Any]:
+def _two_sample(real: Frame, synthetic: Frame, floor: tuple[Frame, Frame], seed: int) -> dict[str, Any]:
     found = two_sample.two_sample(real, synthetic, seed)
     alone = two_sample.marginal_aucs(real, synthetic, seed)
-    floor = float("nan")
-    if second.rows >= _MIN_SECOND:
-        floor = two_sample.two_sample(real, second, seed, importance=False).auc
+    chance = float("nan")
+    if floor[0].rows >= _MIN_SECOND:
+        chance = two_sample.two_sample(*floor, seed, importance=False).auc
     return {
         "value": found.auc,
-        "floor": floor,
+        "floor": chance,
         "score": two_sample.score(found.auc),
         "columns": {name: {"alone": alone[name], "importance": found.importance[name]} for name in alone},
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,9 @@ from vae_core.quality.frames import Floats, Frame
 
 MAX_QUERIES = 5_000
 MAX_REFERENCE = 20_000
+MAX_CELLS = 2_000_000_000
+"""Queries times reference rows times columns, at most: bounds the time on wide tables."""
+
 _CHUNK_CELLS = 4_000_000  # distances held at once: 32 MB
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
@@ -65,14 +69,15 @@ def closest_records(train: Frame, holdout: Frame, synthetic: Frame, seed: int = 
     The distance is L1 on numbers scaled by the training rows' range, and on categories one-hot encoded (a different
     category counts 2); missing against a value counts 0.5 to 1 for a number and 2 for a category.
     """
-    size = min(train.rows, holdout.rows, MAX_REFERENCE)
+    share = min(1.0, math.sqrt(MAX_CELLS / (MAX_QUERIES * MAX_REFERENCE * max(1, len(train.features)))))
+    size = min(train.rows, holdout.rows, int(share * MAX_REFERENCE))
     near, far = train.sample(size, seed), holdout.sample(size, seed + 1)
-    queries = synthetic.sample(MAX_QUERIES, seed + 2)
+    queries = synthetic.sample(int(share * MAX_QUERIES), seed + 2)
     scales = _scales(train, (holdout, synthetic))
     reference = _encoded(near, scales)
     to_train = nearest_distances(_encoded(queries, scales), reference)
     to_holdout = nearest_distances(_encoded(queries, scales), _encoded(far, scales))
-    real = nearest_distances(_encoded(far.sample(MAX_QUERIES // 2, seed + 3), scales), reference)
+    real = nearest_distances(_encoded(far.sample(int(share * MAX_QUERIES) // 2, seed + 3), scales), reference)
     wins = np.where(to_train == to_holdout, 0.5, to_train < to_holdout)
     return Distances(
         share=float(wins.mean()),

@@ -44,7 +44,7 @@ def _settings(frame: Frame, columns: list[int], seed: int) -> dict[str, Any]:
     return {
         "categorical_features": [not f.numeric and len(f.levels) <= MAX_LEVELS for f in features],
         "learning_rate": 0.2,
-        "max_iter": 100,
+        "max_iter": max(20, min(100, 6_000 // len(columns))),
         "early_stopping": True,
         "validation_fraction": 0.1,
         "n_iter_no_change": 8,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,8 @@ from vae_core.quality.frames import Codes, Floats, Frame, stack
 from vae_core.quality.trees import MAX_LEVELS, classifier, matrix, rows_for
 
 FOLDS = 3
-_IMPORTANCE_ROWS = 4_000
+_IMPORTANCE_CELLS = 500_000  # rows times columns that importance is measured on, about
+_CHUNK_CELLS = 10_000_000  # of shuffled copies held at once: 80 MB
 _BINS = 100
 
 
@@ -88,17 +90,22 @@ def _auc(y: npt.NDArray[np.int64], scores: Floats) -> float:
 
 
 def _importance(
-    model: object, x: Floats, y: npt.NDArray[np.int64], names: list[str], generator: np.random.Generator
+    model: Any, x: Floats, y: npt.NDArray[np.int64], names: list[str], generator: np.random.Generator
 ) -> dict[str, float]:
     """AUC lost when a column of `x` is shuffled, for each column."""
-    chosen = generator.permutation(len(x))[:_IMPORTANCE_ROWS]
+    chosen = generator.permutation(len(x))[: min(4_000, max(1_000, _IMPORTANCE_CELLS // len(names)))]
     x, y = x[chosen], y[chosen]
-    whole = _auc(y, model.predict_proba(x)[:, 1])  # type: ignore[attr-defined]
-    lost = {}
-    for i, name in enumerate(names):
-        shuffled = x.copy()
-        shuffled[:, i] = generator.permutation(shuffled[:, i])
-        lost[name] = max(0.0, whole - _auc(y, model.predict_proba(shuffled)[:, 1]))  # type: ignore[attr-defined]
+    whole = _auc(y, model.predict_proba(x)[:, 1])
+    lost: dict[str, float] = {}
+    step = max(1, _CHUNK_CELLS // x.size)
+    for start in range(0, len(names), step):
+        # many shuffles in one call: on categories, a call costs scikit-learn more than its rows do
+        block = range(start, min(start + step, len(names)))
+        copies = np.repeat(x[np.newaxis], len(block), axis=0)
+        for copy, i in zip(copies, block, strict=True):
+            copy[:, i] = generator.permutation(x[:, i])
+        scores = model.predict_proba(copies.reshape(-1, x.shape[1]))[:, 1].reshape(len(block), -1)
+        lost |= {names[i]: max(0.0, whole - _auc(y, s)) for i, s in zip(block, scores, strict=True)}
     return lost
 
 

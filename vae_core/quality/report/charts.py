@@ -94,7 +94,7 @@ def lines(
     x: Sequence[float], series: Sequence[tuple[str, str, Sequence[float]]], label: str, width: float = 500
 ) -> str:
     """Curves over `x`; `series` are (name, CSS class, values). The steep start, the top twentieth, is cut off."""
-    left, top, height, bottom = 46.0, 8.0, 190.0, 34.0
+    left, top, height, bottom = 46.0, 8.0, 190.0, 38.0
     known = sorted(v for *_, values in series for v in values if math.isfinite(v))
     if len(x) < 2 or not known:
         return ""
@@ -144,7 +144,7 @@ def columns(values: Sequence[float], label: str, unit: str, width: float = 500) 
         if i % every == 0:
             body.append(_text(left + (i + 0.5) * step, top + height + 16, str(i + 1), "faint middle"))
     body.append(_text(left + (width - left) / 2, top + height + 32, "latent dimension", "faint middle"))
-    return _svg(width, top + height + 34, body, label)
+    return _svg(width, top + height + 38, body, label)
 
 
 def heat_map(names: Sequence[str], errors: dict[tuple[str, str], tuple[float, float]], label: str) -> str:
