@@ -17,7 +17,7 @@ def ingest_task(source: SourceConfig, overrides: SchemaConfig, store: str, name:
     from vae_core.ingest import ingest as run
 
     with stage("ingest", "rows") as report:
-        return report.done(run(source, overrides, Store(store), name, report.progress))
+        return report.done(run(source, overrides, store=Store(store), name=name, progress=report.progress))
 
 
 @flow(name="ingest", persist_result=False)

@@ -20,6 +20,7 @@ from vae_core.errors import VaesynthError
 from vae_core.progress import Progress, bar
 from vae_core.references import reference
 from vae_core.store import Artifact
+from vae_core.summary import stood
 
 bars: ContextVar[bool] = ContextVar("bars", default=False)
 """Whether stages draw bars on stderr: set by the command line, not in a worker."""
@@ -61,15 +62,14 @@ class StageReport:
         self._stage, self._started, self._clock = stage, datetime.now(UTC), time.perf_counter()
 
     def done(self, artifact: Artifact, *, extended: bool = False) -> StageResult:
-        """The stage's result. `extended`: the stage adds to a model instead of making an artifact of its own."""
-        record = artifact.manifest["stages"][self._stage] if extended else artifact.manifest
+        """Make the stage's result. `extended`: the stage adds to a model instead of making an artifact of its own."""
         result = StageResult(
             stage=self._stage,
             artifact=reference(artifact),
             digest=artifact.digest,
             path=str(artifact.folder),
             rows=artifact.manifest.get("rows"),
-            skipped=datetime.fromisoformat(record["created"]) < self._started,
+            skipped=stood(artifact, self._started, self._stage if extended else None),
             seconds=round(time.perf_counter() - self._clock, 2),
         )
         how = "skipped, it stands" if result.skipped else f"done in {result.seconds:.1f} s"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import sqlite3
+import urllib.error
 from typing import Any
 
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
-from vae_core.errors import BusyError, StorageError
+from vae_core.errors import BusyError, SourceError, StorageError
 
 _DELAYS = [2.0, 15.0]  # seconds before each further try
 _LASTING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG}
@@ -24,11 +26,29 @@ def passing(error: object) -> bool:
 
     A full disk, a read-only folder and every other error that the user has to act on are not.
     """
-    if isinstance(error, BusyError | ConnectionError | TimeoutError):
+    if isinstance(error, BusyError):
         return True
+    cause = getattr(error, "__cause__", None) or getattr(error, "__context__", None)
     if isinstance(error, StorageError):
-        return getattr(error.__cause__, "errno", None) not in _LASTING
-    return isinstance(getattr(error, "__cause__", None), ConnectionError | TimeoutError)
+        return getattr(cause, "errno", None) not in _LASTING
+    if isinstance(error, SourceError):
+        return _network(cause)
+    return isinstance(error, ConnectionError | TimeoutError)
+
+
+def _network(cause: object) -> bool:
+    """Whether the network, a server or a database failed, as opposed to what was asked of it."""
+    if isinstance(cause, urllib.error.HTTPError):
+        return cause.code >= 500 or cause.code in (408, 429)
+    if isinstance(cause, urllib.error.URLError | ConnectionError | TimeoutError):
+        return True
+    if type(cause).__module__.startswith("sqlalchemy") and type(cause).__name__ in (
+        "OperationalError",
+        "InterfaceError",
+    ):
+        # SQLite is a file: of its operational errors only a lock goes away.
+        return not isinstance(getattr(cause, "orig", None), sqlite3.Error) or "locked" in str(cause)
+    return False
 
 
 ONCE: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}

@@ -30,14 +30,22 @@ _SERVER = {
     "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "0",
 }
 
+_QUIET = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "vae_core",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+}
+
 
 def quiet(*, logs: bool = False) -> None:
     """Set Prefect's defaults for a command line, before it is imported: what the user set is kept.
 
-    Nothing calls home, and Prefect's own log stays off the terminal unless `logs` (a server gets it all the same).
+    Nothing calls home. Prefect's own log stays off the terminal unless `logs`; a server gets it all the same, and the
+    library's warnings with it.
     """
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    for key, value in _QUIET.items():
+        os.environ.setdefault(key, value)
     if "PREFECT_LOGGING_LEVEL" not in os.environ and not logs:
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 

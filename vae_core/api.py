@@ -9,6 +9,7 @@ model.sample(10_000)
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +34,9 @@ from vae_core.errors import InputError
 from vae_core.progress import bar
 from vae_core.references import default_name, publish, reference, snapshot_of
 from vae_core.store import Artifact, Store
+from vae_core.summary import source_notes
+
+_logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -239,8 +243,6 @@ def fit(
     from vae_core.training import train
 
     source = parse(SourceConfig, {"path": str(data)}, "fit") if isinstance(data, str | Path) else data
-    if isinstance(source, pa.Table):
-        source = source.to_pandas()
     name = valid_name(name or (default_name(source) if isinstance(source, SourceConfig) else "table"))
     overrides = schema if isinstance(schema, SchemaConfig) else parse(SchemaConfig, dict(schema or {}), "schema")
     base = training.model_dump() if isinstance(training, TrainingConfig) else dict(training or {})
@@ -248,7 +250,9 @@ def fit(
     config = parse(TrainingConfig, base | {k: v for k, v in given.items() if v is not None}, "training")
     home = Store(store)
     with bar("ingest", "rows", shown=progress) as report:
-        snapshot = ingest(source, overrides, home, name, report)
+        snapshot = ingest(source, overrides, store=home, name=name, progress=report)
+    for note in source_notes(snapshot):
+        _logger.warning(note)
     with bar("train", "steps", shown=progress) as report:
         model = train(snapshot, config, home, name, report)
     with bar("export", "steps", shown=progress) as report:

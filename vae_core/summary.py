@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from vae_core.config import GateConfig
+from vae_core.schema import Kind, Schema
 from vae_core.store import Artifact
 
 
@@ -37,12 +39,16 @@ def figures(metrics: dict[str, Any], gate: GateConfig) -> list[Figure]:
     utility, copies, latent = metrics["utility"], metrics["copies"], metrics["latent"]
     target = f" ({utility['target']})" if utility.get("target") else ""
     shape, trend, auc, nulls = (metrics[k] for k in ("shape_error", "trend_error", "two_sample_auc", "null_error"))
+
+    def beyond_floor(allowed: float, metric: dict[str, Any]) -> float:
+        return allowed + float(metric["floor"] or 0.0)
+
     rows: list[tuple[str, str, float | None, float | None, float]] = [
-        ("shape_error", "shape error", shape["value"], shape["floor"], gate.max_shape_error),
-        ("trend_error", "trend error", trend["value"], trend["floor"], gate.max_trend_error),
+        ("shape_error", "shape error", shape["value"], shape["floor"], beyond_floor(gate.max_shape_error, shape)),
+        ("trend_error", "trend error", trend["value"], trend["floor"], beyond_floor(gate.max_trend_error, trend)),
         ("two_sample_auc", "two-sample AUC", auc["value"], auc["floor"], gate.max_two_sample_auc),
         ("utility_loss", f"utility loss{target}", utility["loss"], None, gate.max_utility_loss),
-        ("null_error", "missing share error", nulls["value"], nulls["floor"], gate.max_null_error),
+        ("null_error", "missing share error", nulls["value"], nulls["floor"], beyond_floor(gate.max_null_error, nulls)),
         (
             "copy_excess",
             "exact copies above real",
@@ -75,7 +81,26 @@ def figure_rows(found: list[Figure]) -> list[tuple[str, str, str, str, str]]:
     ]
 
 
+def stood(artifact: Artifact, since: datetime, stage: str | None = None) -> bool:
+    """Whether a step that began at `since` found its result done already, and skipped the work.
+
+    Args:
+        artifact: what the step returned.
+        since: with a time zone.
+        stage: of a step that adds to a model, its name in the manifest.
+    """
+    record = artifact.manifest if stage is None else artifact.manifest["stages"][stage]
+    return datetime.fromisoformat(record["created"]) < since
+
+
 def source_notes(snapshot: Artifact) -> list[str]:
-    """What the user should know of how the source was read: columns left out, rows set aside."""
-    schema = json.loads(snapshot.file("schema.json").read_text(encoding="utf-8"))
-    return [str(note) for note in schema["notes"]]
+    """What the user should know of how the source was read: rows set aside, columns that can't be learned."""
+    schema = Schema.from_dict(json.loads(snapshot.file("schema.json").read_text(encoding="utf-8")))
+    texts = [column.name for column in schema.columns if column.kind is Kind.TEXT]
+    return [
+        *schema.notes,
+        *(
+            f"column {name!r} is free text, which is not learned: it is written as missing (or set its kind)"
+            for name in texts
+        ),
+    ]

@@ -40,6 +40,9 @@ def call(args: Sequence[str] | None = None) -> int:
         # A command's own result is no exit code; `--help` and `--version` give theirs.
         code = app.main(args, prog_name="vaesynth", standalone_mode=False, obj=state)
         return code if isinstance(code, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return error.exit_code
     except click.UsageError as error:
         help_ = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
         return _say(f"error: {error.format_message()}{help_}", error.exit_code)

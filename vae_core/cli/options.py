@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from vae_core.cli.output import notes
+
 if TYPE_CHECKING:
     from vae_core.config import ConfigModel, PipelineConfig
 
@@ -17,6 +19,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 def _debug(context: click.Context, _parameter: click.Parameter, on: bool) -> None:
     context.find_root().obj["debug"] = on
+    notes()
     if not on and not sys.warnoptions:
         import warnings
 

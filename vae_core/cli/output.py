@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +23,38 @@ def emit(as_json: bool, data: Any, lines: Sequence[str]) -> None:
             click.echo(line)
 
 
-def notes(texts: Sequence[str]) -> None:
-    """Tell on stderr what the user should know and may act on."""
+class Notes(logging.Handler):
+    """Tells on stderr what the library warns of, each text once, without cutting through a progress bar."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._told: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Tell one warning."""
+        self.tell(record.getMessage())
+
+    def tell(self, text: str) -> None:
+        """Tell `text`, unless it was told before."""
+        if text in self._told:
+            return
+        self._told.add(text)
+        from tqdm import tqdm
+
+        tqdm.write(f"note: {text}", file=sys.stderr)
+
+
+_NOTES = Notes()
+
+
+def notes(texts: Sequence[str] = ()) -> None:
+    """Tell `texts` as notes, and from now on whatever the library warns of."""
+    logger = logging.getLogger("vae_core")
+    if _NOTES not in logger.handlers:
+        logger.addHandler(_NOTES)
+        logger.propagate = False
     for text in texts:
-        click.echo(f"note: {text}", err=True)
+        _NOTES.tell(text)
 
 
 def table(rows: Sequence[Sequence[object]], indent: str = "  ") -> list[str]:

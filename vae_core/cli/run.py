@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +15,7 @@ from vae_core.cli.output import emit, notes, table
 
 if TYPE_CHECKING:
     from flows.pipeline import RunSummary
-    from vae_core.config import PipelineConfig
+    from vae_core.config import PipelineConfig, SourceConfig
 
 
 @click.command()
@@ -55,7 +57,7 @@ def run(
     from flows.server import quiet, temporary_server
 
     quiet(logs=context.find_root().obj["debug"])
-    with temporary_server(_load):
+    with temporary_server(partial(_prepare, config.source)):
         from flows.pipeline import pipeline
         from flows.reporting import bars
 
@@ -65,9 +67,13 @@ def run(
     emit(as_json, summary.model_dump(mode="json"), _lines(summary))
 
 
-def _load() -> None:
-    """Import what the stages need, while the server starts."""
-    for module in ("flows.pipeline", "vae_core.ingest", "vae_core.training"):
+def _prepare(source: SourceConfig) -> None:
+    """Look for the source's files, then import what the stages need, while the server starts."""
+    if source.path is not None and "://" not in source.path:
+        from vae_core.ingest.sources import find_files
+
+        find_files(source, Path)
+    for module in ("flows.pipeline", "vae_core.training", "vae_core.export", "vae_core.quality"):
         importlib.import_module(module)
 
 

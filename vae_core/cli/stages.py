@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -29,7 +30,7 @@ def ingest(source: str, name: str | None, store: str | None, as_json: bool) -> N
     config = options.source_config(source, name, store)
     assert config.name is not None
     with bar("ingest", "rows") as progress:
-        snapshot = stage(config.source, config.schema_, Store(config.store), config.name, progress)
+        snapshot = stage(config.source, config.schema_, store=Store(config.store), name=config.name, progress=progress)
     notes(source_notes(snapshot))
     _done(as_json, snapshot, f"next: vaesynth train {reference(snapshot)}")
 
@@ -108,7 +109,6 @@ def evaluate(model: str, config: str | None, publish: bool, store: str | None, a
         metrics = stage(source, snapshot_of(home, source), settings, progress, gate)
     source = home.open("models", str(source.folder))
     report = source.folder / "report.html"
-    notes([f"report: {report}"])
     if publish:
         let_pass(home, source, metrics, gate)
     data = describe(source) | {"metrics": metrics, "report": str(report), "published": publish}
@@ -146,6 +146,7 @@ def generate(
     from vae_core.progress import bar
     from vae_core.references import published
     from vae_core.store import Store
+    from vae_core.summary import stood
 
     settings = options.section(
         GenerationConfig,
@@ -161,11 +162,11 @@ def generate(
     )
     home = Store(store or "artifacts")
     source = published(home, model)
-    started = time.perf_counter()
+    started, clock = datetime.now(UTC), time.perf_counter()
     with bar("generate", "rows") as progress:
         dataset = stage(source, settings, home, source.name, progress)
-    seconds = time.perf_counter() - started
-    _done(as_json, dataset, f"{rows / seconds:,.0f} rows/s")
+    speed = f"{rows / (time.perf_counter() - clock):,.0f} rows/s"
+    _done(as_json, dataset, "it stood already" if stood(dataset, started) else speed)
 
 
 def _done(as_json: bool, artifact: Artifact, *more: str) -> None:

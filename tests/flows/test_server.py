@@ -1,0 +1,133 @@
+"""A deployment of `prefect.yaml`, on a real server and a real worker: scheduled, run, its rows found."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from tests.conftest import ROOT, Finished, environment, tiny
+from vae_core.config import PipelineConfig, load
+
+
+def prefect(*args: str, env: dict[str, str]) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "--no-prompt", *args],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def deployed(prefect_api: str, prefect_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """Prefect's API, with the deployments of prefect.yaml and a worker that runs them."""
+    folder = tmp_path_factory.mktemp("worker")
+    env = environment(PREFECT_API_URL=prefect_api, PREFECT_HOME=str(prefect_home), PREFECT_WORKER_QUERY_SECONDS="1")
+    declared = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    for deployment in declared["deployments"]:
+        deployment["schedules"] = []  # at 2 o'clock this test must not start the nightly run
+    (folder / "prefect.yaml").write_text(yaml.safe_dump(declared))
+    prefect("work-pool", "create", "vaesynth", "--type", "process", env=env)
+    prefect("deploy", "--all", "--prefect-file", str(folder / "prefect.yaml"), env=env)
+    log = (folder / "worker.log").open("w")
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "prefect", "worker", "start", "--pool", "vaesynth"],
+        cwd=folder,
+        env=env,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        with httpx.Client(base_url=prefect_api, timeout=30) as client:
+            yield client
+    finally:
+        worker.terminate()
+        try:
+            worker.wait(20)
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            worker.wait()
+        log.close()
+
+
+def scheduled(client: httpx.Client, name: str, parameters: dict[str, Any]) -> str:
+    """Schedule a run two seconds ahead. Returns its id."""
+    deployment = client.get(f"/deployments/name/{name}").raise_for_status().json()
+    at = (datetime.now(UTC) + timedelta(seconds=2)).isoformat()
+    body = {"parameters": parameters, "state": {"type": "SCHEDULED", "state_details": {"scheduled_time": at}}}
+    run = client.post(f"/deployments/{deployment['id']}/create_flow_run", json=body).raise_for_status().json()
+    return str(run["id"])
+
+
+def ended(client: httpx.Client, run: str, seconds: float) -> dict[str, Any]:
+    """Wait for the end of a run. Returns its state."""
+    deadline = time.monotonic() + seconds
+    while True:
+        state: dict[str, Any] = client.get(f"/flow_runs/{run}").raise_for_status().json()["state"]
+        if state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
+            return state
+        assert time.monotonic() < deadline, state
+        time.sleep(0.5)
+
+
+def logs(client: httpx.Client, run: str) -> list[str]:
+    found = client.post("/logs/filter", json={"logs": {"flow_run_id": {"any_": [run]}}}).raise_for_status().json()
+    return [entry["message"] for entry in found]
+
+
+def test_a_scheduled_pipeline_writes_its_dataset(deployed: httpx.Client, tmp_path: Path) -> None:
+    config = tiny("nightly") | {"store": str(tmp_path / "store")}
+    run = scheduled(deployed, "pipeline/nightly", {"config": config})
+    assert ended(deployed, run, 85)["type"] == "COMPLETED", logs(deployed, run)
+    parts = list((tmp_path / "store/datasets/nightly").glob("*/*.parquet"))
+    assert sum(pq.read_metadata(part).num_rows for part in parts) == 2000
+    shown = deployed.post("/artifacts/filter", json={"artifacts": {"flow_run_id": {"any_": [run]}}}).json()
+    assert {"nightly-dataset", "nightly-quality", "nightly-quality-figures"} <= {entry["key"] for entry in shown}
+
+
+def test_more_rows_of_a_published_model_and_a_failure_in_one_line(
+    deployed: httpx.Client, finished: Finished, tmp_path: Path
+) -> None:
+    assert finished.ended.code == 0, finished.ended.err
+    store = str(finished.folder / "artifacts")
+    good = {"model": "planes", "store": store, "config": {"rows": 500, "seed": 9, "output": str(tmp_path / "rows")}}
+    more = scheduled(deployed, "generate/more-rows", good)
+    failing = scheduled(deployed, "generate/more-rows", good | {"model": "plane"})
+    assert ended(deployed, more, 60)["type"] == "COMPLETED", logs(deployed, more)
+    assert pq.read_metadata(tmp_path / "rows/part-00000.parquet").num_rows == 500
+    assert ended(deployed, failing, 60)["type"] == "FAILED"
+    deadline = time.monotonic() + 20
+    while not any("did you mean 'planes'" in line for line in logs(deployed, failing)):  # logs come in batches
+        assert time.monotonic() < deadline, logs(deployed, failing)
+        time.sleep(0.5)
+    assert not any("Traceback" in line for line in logs(deployed, failing))
+
+
+def test_the_form_of_a_deployment_is_the_configuration(deployed: httpx.Client) -> None:
+    deployment = deployed.get("/deployments/name/pipeline/nightly").raise_for_status().json()
+    form = deployment["parameter_openapi_schema"]["definitions"]
+    assert set(form["PipelineConfig"]["properties"]) == {
+        field.alias or name for name, field in PipelineConfig.model_fields.items()
+    }
+    assert "training stops here" in form["TrainingConfig"]["properties"]["max_minutes"]["description"]
+
+
+def test_the_nightly_run_is_the_example() -> None:
+    declared = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    nightly = next(deployment for deployment in declared if deployment["name"] == "nightly")
+    assert PipelineConfig.model_validate(nightly["parameters"]["config"]) == load(ROOT / "examples/flights.yaml")
