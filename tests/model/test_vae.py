@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torch.distributions import Normal
 from vae_core.config import TrainingConfig
 from vae_core.model import VAE, Layout, Variable
 from vae_core.model.sampling import sample
+from vae_core.model.smoothing import OrdinalSmoothing
 
 
 def variable(name, size, likelihood="categorical", parent=None, rows=1, allowed=None, edges=None):
@@ -41,7 +43,7 @@ WITH_GAUSSIAN = Layout(
 
 def model(layout: Layout) -> VAE:
     torch.manual_seed(0)
-    vae = VAE(layout, TrainingConfig(latent_dim=3, hidden=16)).eval()
+    vae = VAE(layout, TrainingConfig(latent_dim=3, hidden=16), folded=True).eval()
     with torch.no_grad():
         for parameter in vae.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.3)
@@ -116,10 +118,39 @@ def test_samples_have_the_model_probabilities(vae):
 
 def test_untrained_heads_start_at_the_frequencies():
     torch.manual_seed(0)
-    decoder = VAE(DISCRETE, TrainingConfig(latent_dim=3, hidden=16)).eval().decoder
+    decoder = VAE(DISCRETE, TrainingConfig(latent_dim=3, hidden=16)).eval().requires_grad_(False).decoder
     head, member = decoder.head(3)
     probability = torch.softmax(
         head.logits(torch.zeros(len(head.weight), 1, 16), torch.zeros(len(head.weight), 1).long()), dim=2
     )
     counts = DISCRETE.variables[3].counts[0]
     np.testing.assert_allclose(probability[member, 0, :4], counts / counts.sum(), rtol=0.15)
+
+
+def test_folding_changes_nothing_but_the_weights():
+    ordered = Layout(
+        tuple(replace(v, ordered=v.size if v.likelihood == "categorical" else 0) for v in DISCRETE.variables)
+    )
+    torch.manual_seed(0)
+    vae = VAE(ordered, TrainingConfig(latent_dim=3, hidden=16)).eval()
+    with torch.no_grad():
+        for parameter in vae.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.3)
+    rows = torch.tensor(list(itertools.product(*(range(size) for size in ordered.sizes))))
+    z, values = torch.randn(len(rows), 3), torch.zeros(0, len(rows))
+    before = vae.decoder.nll(z, rows.T.contiguous(), values), vae.encoder(rows)
+    plain = vae.decoder.embedding.clone()
+    vae.fold()
+    after = vae.decoder.nll(z, rows.T.contiguous(), values), vae.encoder(rows)
+    torch.testing.assert_close(after, before)
+    assert not torch.equal(plain, vae.decoder.embedding)
+
+
+def test_smoothing_moves_neighbours_together_within_a_variable():
+    smoothing = OrdinalSmoothing([(6, 5), (4, 0), (5, 5)])
+    weights = torch.zeros(1, 15)
+    weights[0, 2] = 1.0
+    smoothed = smoothing(weights)[0]
+    assert (smoothed[:5] > 0).all() and smoothed[2] == smoothed.max()
+    assert (smoothed[5:] == 0).all()  # neither the missing code nor another variable
+    torch.testing.assert_close(smoothing(torch.ones(1, 15)), torch.ones(1, 15))

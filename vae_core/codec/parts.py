@@ -30,6 +30,7 @@ class SubColumn:
         gaussian: whether decoding reads a standardised real instead of the code.
         edges: interior edges of a Gaussian sub-column's codes, standardised, float32; codes count the edges at or below
             the value. A code past those means missing.
+        ordered: how many codes, from the first, stand in the order of their values.
     """
 
     name: str
@@ -40,6 +41,7 @@ class SubColumn:
     position: bool = False
     gaussian: bool = False
     edges: Array | None = None
+    ordered: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,9 +110,17 @@ class Part:
                 parents[k],
                 None if allowed[k].all() else allowed[k],
                 position=self.leaves.positioned and k == last,
+                ordered=self._ordered(k),
             )
             for k in range(len(allowed))
         ]
+
+    def _ordered(self, k: int) -> int:
+        """How many codes of the k-th sub-column are in order: all but the missing one of numbers, none of levels."""
+        assert self.layout is not None
+        if not isinstance(self.leaves, NumericLeaves):
+            return 0
+        return self.layout.sizes[k] - (self.layout.missing and k == 0)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
@@ -189,12 +199,12 @@ class GaussianPart:
         size = len(self.gaussian.edges) + 1
         edges = self.gaussian.edges
         if len(self.subs) == 1:
-            return [SubColumn(name, column, size, gaussian=True, edges=edges)]
+            return [SubColumn(name, column, size, gaussian=True, edges=edges, ordered=size)]
         missing = np.arange(size + 1) == size
         allowed = np.stack([~missing, missing])
         return [
             SubColumn(f"{name}.missing", column, 2),
-            SubColumn(name, column, size + 1, self.subs[0], allowed, gaussian=True, edges=edges),
+            SubColumn(name, column, size + 1, self.subs[0], allowed, gaussian=True, edges=edges, ordered=size),
         ]
 
     def to_dict(self) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def build_decoder(model: VAE, positions: list[bool], metadata: dict[str, str]) -
     normals = graph.split(graph.input("eps", FLOAT, len(gaussians)), [1] * len(gaussians)) if gaussians else []
 
     shift, offsets = _numpy(decoder.shift), layout.offsets
-    table = _numpy(decoder.embedding.weight)
+    table = _numpy(decoder.embedding).T
     first, second = cast(nn.Linear, decoder.trunk[0]), cast(nn.Linear, decoder.trunk[2])
     h = graph.add("Gemm", z, graph.constant(_numpy(first.weight).T), graph.constant(_numpy(first.bias)))
     h = graph.add("Relu", h)

@@ -69,6 +69,6 @@ def load_model(model: Artifact, codec: Codec) -> VAE:
         parents = json.loads(weights.metadata()["parents"])
         state = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118 (not a mapping)
     layout = Layout.from_codec(codec, np.zeros((0, len(codec.sub_columns)), np.int32), parents)
-    vae = VAE(layout, config)
+    vae = VAE(layout, config, folded=True)
     vae.load_state_dict(state)
     return vae.eval()

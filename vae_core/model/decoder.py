@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vae_core.model.layout import Layout, Variable
 from vae_core.model.likelihoods import LIKELIHOODS, Likelihood
+from vae_core.model.smoothing import OrdinalSmoothing
 
 
 class Decoder(nn.Module):
@@ -28,8 +29,8 @@ class Decoder(nn.Module):
         self.register_buffer("offsets", torch.from_numpy(layout.offsets)[:, None], persistent=False)
         self.register_buffer("before", torch.ones(len(layout.sizes), len(layout.sizes)).tril(), persistent=False)
         self.trunk = nn.Sequential(nn.Linear(latent_dim, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, hidden))
-        self.embedding = nn.Embedding(sum(layout.sizes), hidden)
-        nn.init.normal_(self.embedding.weight, std=len(layout.sizes) ** -0.5)
+        self.embedding = nn.Parameter(torch.randn(hidden, sum(layout.sizes)) * len(layout.sizes) ** -0.5)
+        self.smoothing = OrdinalSmoothing([(variable.size, variable.ordered) for variable in layout.variables])
         self.shift = nn.Parameter(torch.zeros(len(layout.sizes), hidden))
         self.dropout = nn.Dropout(dropout)
         self.groups: dict[str, list[int]] = {}
@@ -59,7 +60,7 @@ class Decoder(nn.Module):
         Returns:
             float32 [variables, n, hidden].
         """
-        embedded = self.embedding(codes[:-1] + self.offsets[:-1])
+        embedded = nn.functional.embedding(codes[:-1] + self.offsets[:-1], self.smoothing(self.embedding).T)
         terms = torch.cat([self.trunk(z)[None], embedded]).flatten(1)
         # A cumulative sum, as a product with a triangle of ones: it runs on all cores, forward and backward.
         return torch.mm(self.before, terms).view(-1, len(z), self.hidden) + self.shift[:, None]

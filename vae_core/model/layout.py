@@ -25,6 +25,7 @@ class Variable:
         counts: float64 [rows, size], occurrences in the training rows; rows = 1 without a parent.
         possible: bool [rows, size], codes that occur or may be generated.
         allowed: bool [rows, size], codes that may be generated.
+        ordered: how many codes, from the first, stand in the order of their values.
         edges: float32 [size - 1] or [size - 2], Gaussian only: where the codes meet, in standardised units.
     """
 
@@ -36,6 +37,7 @@ class Variable:
     possible: npt.NDArray[np.bool_]
     allowed: npt.NDArray[np.bool_]
     edges: npt.NDArray[np.float32] | None = None
+    ordered: int = 0
 
     def log_frequencies(self) -> npt.NDArray[np.float32]:
         """float32 [rows, size]: log frequencies given the parent's code, smoothed towards those over all rows."""
@@ -87,6 +89,7 @@ class Layout:
                     possible=allowed | (counts > 0),
                     allowed=allowed,
                     edges=sub.edges if sub.gaussian else None,
+                    ordered=int(sub.ordered),
                 )
             )
         return cls(tuple(variables))

@@ -11,7 +11,7 @@ from vae_core.model.likelihoods.categorical import IMPOSSIBLE
 
 
 class Ancestral:
-    """Rows being drawn from p(x|z), by the inverse CDF: what decoder.onnx does, and is compared with.
+    """Rows being drawn from p(x|z) of a folded decoder, by the inverse CDF: what decoder.onnx does, and is compared with.
 
     Attributes:
         codes: int64 [n] of each variable drawn so far.
@@ -67,7 +67,7 @@ class Ancestral:
             code = torch.where(self.parent_codes() == 1, variable.size - 1, code)
         self.codes.append(code)
         self.logits.append(logits)
-        self._sum = self._sum + self.decoder.embedding(code + int(layout.offsets[j]))
+        self._sum = self._sum + self.decoder.embedding.T[code + int(layout.offsets[j])]
         self._advance()
 
     def _advance(self) -> None:

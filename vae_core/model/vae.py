@@ -11,6 +11,7 @@ from vae_core.config import TrainingConfig
 from vae_core.model.decoder import Decoder
 from vae_core.model.encoder import Encoder
 from vae_core.model.layout import Layout
+from vae_core.model.likelihoods import Categorical
 from vae_core.model.objective import aggregate_kl, floored_kl, gaussian_kl, reparameterize
 
 
@@ -45,14 +46,30 @@ class Elbo:
 
 
 class VAE(nn.Module):
-    """A variational autoencoder over coded rows (Kingma & Welling 2014)."""
+    """A variational autoencoder over coded rows (Kingma & Welling 2014).
 
-    def __init__(self, layout: Layout, config: TrainingConfig) -> None:
+    Args:
+        layout: the variables.
+        config: sizes and dropout.
+        folded: for trained weights, in which `fold` has been done.
+    """
+
+    def __init__(self, layout: Layout, config: TrainingConfig, folded: bool = False) -> None:
         super().__init__()
         self.layout = layout
         self.latent_dim = config.latent_dim
         self.encoder = Encoder(layout, config.latent_dim, 2 * config.hidden)
         self.decoder = Decoder(layout, config.latent_dim, config.hidden, config.dropout)
+        if folded:
+            self.fold()
+
+    def fold(self) -> None:
+        """Write what neighbouring codes share into the weights; done once, after training."""
+        for module in (self.encoder, self.decoder):
+            module.smoothing.fold(module.embedding)
+        for head in self.decoder.heads.values():
+            if isinstance(head, Categorical):
+                head.smoothing.fold(head.weight)
 
     def forward(self, codes: Tensor, values: Tensor, generator: torch.Generator | None = None) -> Elbo:
         """Evaluate the ELBO's parts with one posterior sample a row.

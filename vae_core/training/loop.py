@@ -150,12 +150,11 @@ def fit(  # noqa: PLR0912, PLR0915 (one loop, read from top to bottom)
             if not math.isfinite(train_loss):
                 raise TrainingError(f"the loss is not finite at step {step}; lower `learning_rate`")
             holdout_loss, kl = evaluate(average, held, held_values)
-            if holdout_loss < best_loss - 1e-3:
-                worse = 0
-            else:
-                worse += 1
-            if holdout_loss < best_loss:
-                best, best_loss = copy.deepcopy(average.state_dict()), holdout_loss
+            # The floor counts here as in training: a latent that is given up is no improvement.
+            judged = holdout_loss + config.beta * max(config.free_nats - kl, 0.0)
+            worse = 0 if judged < best_loss - 1e-3 else worse + 1
+            if judged < best_loss:
+                best, best_loss = copy.deepcopy(average.state_dict()), judged
             curves.steps.append(step)
             curves.seconds.append(round(time.monotonic() - started, 2))
             curves.train_loss.append(train_loss)
@@ -168,6 +167,7 @@ def fit(  # noqa: PLR0912, PLR0915 (one loop, read from top to bottom)
             progress(step, max(expected, step), loss_note)
 
     average.load_state_dict(best)
+    average.fold()
     seconds = time.monotonic() - started
     return TrainingResult(average.cpu().eval(), curves, step, seconds, stopped, str(device))
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from vae_core.model.layout import Variable
 from vae_core.model.likelihoods.base import Likelihood
+from vae_core.model.smoothing import OrdinalSmoothing
 
 IMPOSSIBLE = -1e9  # a logit whose softmax is exactly 0 in float32
 
@@ -31,6 +32,7 @@ class Categorical(Likelihood):
             bias[block, : variable.size] = variable.log_frequencies()
             mask[block, : variable.size] = np.where(variable.possible, 0.0, IMPOSSIBLE)
         self.weight = nn.Parameter(torch.randn(len(variables), hidden, width) * 0.1 * hidden**-0.5)
+        self.smoothing = OrdinalSmoothing([(width, variable.ordered) for variable in variables], separate=True)
         self.bias = nn.Parameter(torch.from_numpy(bias))
         self.starts: Tensor
         self.mask: Tensor
@@ -44,7 +46,9 @@ class Categorical(Likelihood):
 
     def logits(self, active: Tensor, parents: Tensor) -> Tensor:
         """Unnormalised log probabilities, float32 [members, n, width]; padding and impossible codes at -1e9."""
-        return torch.bmm(active, self.weight) + nn.functional.embedding(parents + self.starts, self.bias + self.mask)
+        return torch.bmm(active, self.smoothing(self.weight)) + nn.functional.embedding(
+            parents + self.starts, self.bias + self.mask
+        )
 
     def nll(self, active: Tensor, codes: Tensor, parents: Tensor, values: Tensor) -> Tensor:
         """-log p, as `Likelihood.nll`."""
