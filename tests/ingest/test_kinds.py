@@ -64,7 +64,8 @@ def test_every_kind(snapshot: Ingest, table: pa.Table) -> None:
     for column in result.schema.columns:
         assert column.reason
         values = [value for value in result.values(column.name) if value is not None]
-        assert column.distinct == len(set(values))
+        # Distinct numbers are counted up to a few hundred, unless they may identify rows.
+        assert column.distinct == len(set(values)) or (column.distinct is None and len(set(values)) > 256)
         assert column.nulls == N - len(values)
 
 

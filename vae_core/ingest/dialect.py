@@ -161,7 +161,7 @@ def _rows(text: str, delimiter: str, *, complete: bool) -> list[list[str]]:
         for row in reader:
             if row:
                 rows.append(row)
-            if len(rows) > 300:
+            if len(rows) > 100:
                 return rows
     except csv.Error:
         return rows

@@ -119,21 +119,24 @@ def _stripped(rows: Bytes, quotes: Places, delimiter: str) -> Bytes:
 
 def _beside_edges(data: bytes, rows: Bytes, delimiter: str) -> tuple[bool, bool]:
     """Whether a value may start with a zero that goes on, and whether a space may stand beside an edge of a value."""
-    blanks = {_SPACE, _TAB} - {ord(delimiter)} if delimiter != " " else set()
-    blanks = {code for code in blanks if bytes([code]) in data}
+    blanks = [code for code in b" \t" if delimiter not in (" ", chr(code)) and bytes([code]) in data]
+    quoted = b'"' in data
+    edges = _set(_NEWLINE, _RETURN, ord(delimiter))
     zeros = len(rows) > 1 and rows[0] == _ZERO and _goes_on(rows[1:2])
     spaces = bool(blanks) and (rows[0] in blanks or rows[-1] in blanks)
     for start in range(0, len(rows), _TILE):
         tile = rows[start : start + _TILE + 2]
-        edge = tile == ord(delimiter)
-        edge |= tile == _NEWLINE
         for blank in () if spaces else blanks:
-            found = tile == blank
-            spaces |= bool((found[1:] & edge[:-1]).any() or (found[:-1] & (edge[1:] | (tile[1:] == _RETURN))).any())
+            found = np.flatnonzero(tile[1:-1] == blank)
+            spaces |= bool(edges[tile[found]].any() or edges[tile[found + 2]].any())
         if not zeros:
-            edge |= tile == _QUOTE
-            found = edge[:-2] & (tile[1:-1] == _ZERO)
-            zeros = bool(found.any()) and _goes_on(tile[np.flatnonzero(found) + 2])
+            before = tile[:-2]
+            edge = before == ord(delimiter)
+            edge |= before == _NEWLINE
+            if quoted:
+                edge |= before == _QUOTE
+            edge &= tile[1:-1] == _ZERO
+            zeros = bool(edge.any()) and _goes_on(tile[np.flatnonzero(edge) + 2])
     return zeros, spaces
 
 

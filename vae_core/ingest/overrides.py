@@ -64,6 +64,10 @@ class Overrides:
                 raise ConfigError(_impossible(name, column.kind, f"its values are of type {found}"))
             self._casts[name] = targets
 
+    def is_categorical(self, name: str) -> bool:
+        """Whether the user says that a column's values are levels."""
+        return name in self._config and self._config[name].kind is Kind.CATEGORICAL
+
     def apply(self, table: pa.Table) -> pa.Table:
         """The rows with values cast to the kinds that were asked for.
 

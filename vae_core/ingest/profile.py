@@ -11,13 +11,14 @@ from vae_core.errors import SourceError
 from vae_core.ingest.types import is_text
 
 MAX_LEVELS = 50_000
+_MANY = 256
 _MAX_UNIQUE = 1_000_000
 _MAX_BYTES = 64 << 20
 _SAMPLE = 1000
 
 
 class ColumnProfile:
-    """Counts over one column.
+    """Counts over one column, of which `levels` says that the user calls its values levels.
 
     Attributes:
         rows: values so far, missing ones included.
@@ -29,7 +30,7 @@ class ColumnProfile:
         sample: up to 1,000 distinct values, as text; empty for other types.
     """
 
-    def __init__(self, field: pa.Field, label: str) -> None:
+    def __init__(self, field: pa.Field, label: str, *, levels: bool = False) -> None:
         self.field = field
         self._label = label
         self.rows = 0
@@ -40,6 +41,8 @@ class ColumnProfile:
         self.high: float | int | None = None
         self.sample: list[str] = []
         self._type = field.type.value_type if pt.is_dictionary(field.type) else field.type
+        # Levels are counted where they decide something; of other values many are just many.
+        self._most = MAX_LEVELS if is_text(self._type) or levels else _MANY
         self._countable = not pt.is_null(self._type)
         self._may_identify = is_text(self._type) or pt.is_integer(self._type)
         self._merged: pa.Array = pa.array([], self._type)
@@ -119,7 +122,7 @@ class ColumnProfile:
         if len(merged) < len(both):
             self.unique = False
         self._merged, self._pending, self._waiting = merged, [], 0
-        limit = _MAX_UNIQUE if self.unique and self._may_identify else MAX_LEVELS
+        limit = _MAX_UNIQUE if self.unique and self._may_identify else self._most
         if len(merged) > limit or merged.nbytes > _MAX_BYTES:
             self._given_up = True
             self._merged = self._merged.slice(0, 0)

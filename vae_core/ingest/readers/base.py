@@ -111,29 +111,25 @@ class MixedColumn:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._rows = self._present = self._numbers = self._codes = 0
+        self._rows = self._present = self._numbers = 0
+        self._codes = False
         self._odd: tuple[int, str] | None = None
 
     def add(self, column: pa.ChunkedArray) -> None:
         """Count the values of one table's column of strings."""
-        if not self._codes:
-            for chunk in column.chunks:
-                self._count(chunk)
-
-    def _count(self, chunk: pa.Array) -> None:
-        offset, self._rows = self._rows, self._rows + len(chunk)
-        present = len(chunk) - chunk.null_count
-        self._present += present
-        # A look at a few values spares the pattern on columns that plainly hold words, once an odd value is known.
-        few = chunk.slice(0, 200).drop_null()
-        if self._odd is not None and len(few) >= 100 and not pc.any(pc.match_substring_regex(few, _NUMBER)).as_py():
+        if self._codes:
             return
-        numeric = pc.match_substring_regex(chunk, _NUMBER)
-        self._numbers += pc.sum(numeric).as_py() or 0
-        if pc.any(pc.match_substring_regex(pc.filter(chunk, numeric), _CODE)).as_py():
-            self._codes += 1
+        offset, self._rows = self._rows, self._rows + len(column)
+        self._present += len(column) - column.null_count
+        # A look at a few values spares the pattern on tables where the column plainly holds words.
+        few = pc.match_substring_regex(column.slice(0, 200), _NUMBER)
+        plain = len(few) - few.null_count >= 50 and not pc.any(few).as_py()
+        numeric = few if plain else pc.match_substring_regex(column, _NUMBER)
+        if not plain:
+            self._numbers += pc.sum(numeric).as_py() or 0
+            self._codes = bool(pc.any(pc.match_substring_regex(pc.filter(column, numeric), _CODE)).as_py())
         if self._odd is None and (first := pc.index(numeric, False).as_py()) >= 0:
-            self._odd = (offset + first + 1, chunk[first].as_py())
+            self._odd = (offset + first + 1, column[first].as_py())
 
     def check(self, label: str) -> None:
         """Refuse the column when it is mixed.
