@@ -66,7 +66,7 @@ def _show(model: Artifact, metrics: dict[str, Any], gate: GateConfig) -> None:
         "",
         "“real rows” is what other real rows score in the same place: the best that can be hoped for.",
         "",
-        f"Report: `{model.folder / 'report.html'}`",
+        f"Report: `{model.file('report.html').resolve()}`",
     ]
     create_markdown_artifact("\n".join(lines), key=key, description=f"Quality of {reference(model)}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from prefect import flow, task
 
 from flows.reporting import StageResult, stage
@@ -16,6 +18,8 @@ def ingest_task(source: SourceConfig, overrides: SchemaConfig, store: str, name:
     """Read the source into a snapshot, unless it stands."""
     from vae_core.ingest import ingest as run
 
+    if source.path == "${VAESYNTH_SOURCE_PATH}":  # it has a password, which Prefect must not keep
+        source = source.model_copy(update={"path": os.environ["VAESYNTH_SOURCE_PATH"]})
     with stage("ingest", "rows") as report:
         return report.done(run(source, overrides, store=Store(store), name=name, progress=report.progress))
 

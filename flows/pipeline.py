@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from pydantic import BaseModel
@@ -51,15 +53,15 @@ def pipeline(config: PipelineConfig) -> RunSummary:
     A stage whose artifact stands in the store is skipped, whatever Prefect knows of earlier runs.
 
     Args:
-        config: of all stages.
+        config: all of it, the same as `vaesynth run` reads from a file.
     """
     store, name = config.store, config.name or default_name(config.source)
     snapshot = ingest_task(config.source, config.schema_, store, name)
     model = train_task(snapshot.artifact, config.training, store, name)
     exported = export_task(model.artifact, store)
-    evaluated = evaluate_task(model.artifact, config.evaluation, config.gate, store)
-    champion = publish_evaluated(model.artifact, config.gate, store)
-    dataset = generate_task(model.artifact, config.generation, store)
+    evaluated = evaluate_task(exported.artifact, config.evaluation, config.gate, store)
+    champion = publish_evaluated(evaluated.artifact, config.gate, store)
+    dataset = generate_task(evaluated.artifact, config.generation, store)
     summary = RunSummary(
         name=name,
         model=model.artifact,
@@ -81,9 +83,9 @@ def _show(summary: RunSummary) -> None:
     lines = [
         f"# {summary.rows:,} rows of {summary.name}",
         "",
-        f"Parquet in `{summary.dataset}`{speed}",
+        f"Parquet in `{Path(summary.dataset).resolve()}`{speed}",
         "",
-        f"Model `{summary.model}`, report `{summary.report}`",
+        f"Model `{summary.model}`, report `{Path(summary.report).resolve()}`",
         "",
         "| stage | artifact | seconds |",
         "|---|---|---:|",

@@ -78,14 +78,17 @@ def _prepare(source: SourceConfig) -> None:
 
 
 def _without_credentials(config: PipelineConfig) -> PipelineConfig:
-    """`config` as Prefect may keep it: a database URL with a password is handed over in the environment."""
+    """`config` as Prefect may keep it: an address with a password is handed over in the environment."""
     from vae_core.store import redact
 
-    url = config.source.url
-    if url is None or redact(url) == url:
-        return config
-    os.environ["VAESYNTH_SOURCE_URL"] = url
-    return config.model_copy(update={"source": config.source.model_copy(update={"url": "${VAESYNTH_SOURCE_URL}"})})
+    hidden = {}
+    for field in ("path", "url"):
+        address = getattr(config.source, field)
+        if address is not None and redact(address) != address:
+            variable = f"VAESYNTH_SOURCE_{field.upper()}"
+            os.environ[variable] = address
+            hidden[field] = f"${{{variable}}}"
+    return config.model_copy(update={"source": config.source.model_copy(update=hidden)})
 
 
 def _lines(summary: RunSummary) -> list[str]:
