@@ -10,7 +10,8 @@ from typing import Protocol
 class Progress(Protocol):
     """Told about work as it is done. `done` and `total` are in the step's own unit (rows, seconds)."""
 
-    def __call__(self, done: float, total: float | None = None, note: str = "") -> None: ...
+    def __call__(self, done: float, total: float | None = None, note: str = "") -> None:
+        """Take note of it."""
 
 
 def silent(done: float, total: float | None = None, note: str = "") -> None:
