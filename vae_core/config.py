@@ -72,6 +72,7 @@ class CodecConfig(_Strict):
     """How columns become integer codes."""
 
     min_frequency: int = Field(5, ge=1, description="levels and atoms rarer than this many rows are pooled")
+    extremes: int = Field(1, ge=1, description="nothing beyond a number column's k-th smallest and largest is emitted")
     max_leaves: int = Field(1024, ge=4, description="finest bins and atoms of a numeric column, at most")
     split_above: int = Field(48, ge=2, description="columns with more codes are split into coarse and fine")
 
@@ -87,7 +88,7 @@ class TrainingConfig(_Strict):
     weight_decay: float = Field(1e-2, ge=0)
     dropout: float = Field(0.1, ge=0, lt=1)
     latent_dim: int = Field(16, ge=1)
-    hidden: int = Field(128, ge=8, description="width of the decoder")
+    hidden: int | None = Field(None, ge=8, description="width of the decoder; chosen from the columns when not given")
     beta: float = Field(1.0, gt=0, description="weight of the KL term")
     free_nats: float = Field(4.0, ge=0, description="floor on the KL, in nats a row")
     holdout: float = Field(0.1, gt=0, lt=0.5, description="share of the rows held out, at most 20,000 rows")

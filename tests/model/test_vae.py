@@ -15,10 +15,10 @@ from vae_core.model.sampling import sample
 from vae_core.model.smoothing import OrdinalSmoothing
 
 
-def variable(name, size, likelihood="categorical", parent=None, rows=1, allowed=None, edges=None):
+def variable(name, size, likelihood="categorical", parent=None, rows=1, allowed=None, edges=None, refines=None):
     allowed = np.ones((rows, size), bool) if allowed is None else allowed
     counts = np.where(allowed, np.arange(1.0, size + 1)[None], 0.0).repeat(rows // len(allowed), 0)
-    return Variable(name, size, likelihood, parent, counts, allowed, allowed, edges)
+    return Variable(name, size, likelihood, parent, counts, allowed, allowed, edges, refines=refines)
 
 
 FINE = np.array([[True, True, False], [True, True, True], [True, False, False]])
@@ -26,9 +26,9 @@ DISCRETE = Layout(
     (
         variable("flag", 2, "bernoulli"),
         variable("coarse", 3),
-        variable("fine", 3, parent=1, rows=3, allowed=FINE),
+        variable("fine", 3, parent=1, rows=3, allowed=FINE, refines=1),
         variable("level", 4),
-        variable("answer", 2, "bernoulli", parent=3, rows=4),
+        variable("answer", 2, "bernoulli", parent=2, rows=9),
     )
 )
 EDGES = np.array([-1.0, 0.0, 1.0], np.float32)
@@ -39,6 +39,11 @@ WITH_GAUSSIAN = Layout(
         variable("level", 3),
     )
 )
+
+
+def nll(vae: VAE, z: torch.Tensor, codes: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """-log p of codes [variables, n]."""
+    return vae.decoder.nll(z, codes, vae.leaves(codes.T).T.contiguous(), values)
 
 
 def model(layout: Layout) -> VAE:
@@ -58,27 +63,27 @@ def vae() -> VAE:
 def test_probabilities_of_all_rows_sum_to_one(vae):
     rows = torch.tensor(list(itertools.product(*(range(size) for size in DISCRETE.sizes))))
     for z in torch.randn(5, 3, generator=torch.Generator().manual_seed(1)):
-        nll = vae.decoder.nll(z.expand(len(rows), -1), rows.T.contiguous(), torch.zeros(0, len(rows)))
-        assert float(torch.exp(-nll.sum(dim=0)).sum()) == pytest.approx(1.0, abs=1e-5)
+        cost = nll(vae, z.expand(len(rows), -1), rows.T.contiguous(), torch.zeros(0, len(rows)))
+        assert float(torch.exp(-cost.sum(dim=0)).sum()) == pytest.approx(1.0, abs=1e-5)
 
 
 def test_impossible_fine_codes_have_no_probability(vae):
     z = torch.randn(1, 3)
     row = torch.tensor([[0], [2], [1], [0], [0]])  # coarse code 2 has one fine code only
-    assert float(vae.decoder.nll(z, row, torch.zeros(0, 1))[2]) > 1e6
+    assert float(nll(vae, z, row, torch.zeros(0, 1))[2]) > 1e6
 
 
 def test_gaussian_density_integrates_to_one_and_is_normal():
-    vae = model(WITH_GAUSSIAN)
+    vae = model(WITH_GAUSSIAN).requires_grad_(False)
     x = torch.linspace(-60, 60, 40_001)
     codes = torch.stack(
         [torch.zeros_like(x), (torch.from_numpy(EDGES) <= x[:, None]).sum(1), torch.zeros_like(x)]
     ).long()
     z = torch.randn(1, 3, generator=torch.Generator().manual_seed(2)).expand(len(x), -1)
-    density = torch.exp(-vae.decoder.nll(z, codes, x[None])[1])
+    density = torch.exp(-nll(vae, z, codes, x[None])[1])
     assert float(torch.trapezoid(density, x)) == pytest.approx(1.0, abs=1e-3)
     head, member = vae.decoder.head(1)
-    active = torch.relu(vae.decoder.hidden_states(z, codes)[1:2])
+    active = torch.relu(vae.decoder.hidden_states(z, vae.leaves(codes.T).T)[1:2])
     mean, log_std = (moment[member, 0] for moment in head.moments(active))
     torch.testing.assert_close(density, Normal(mean, log_std.exp()).log_prob(x).exp(), atol=1e-5, rtol=1e-3)
 
@@ -86,20 +91,20 @@ def test_gaussian_density_integrates_to_one_and_is_normal():
 def test_missing_value_has_no_density():
     vae = model(WITH_GAUSSIAN)
     codes = torch.tensor([[1, 1], [4, 4], [0, 0]])
-    nll = vae.decoder.nll(torch.zeros(2, 3), codes, torch.tensor([[0.0, 123.0]]))
-    assert nll[1].tolist() == [0.0, 0.0]
+    cost = nll(vae, torch.zeros(2, 3), codes, torch.tensor([[0.0, 123.0]]))
+    assert cost[1].tolist() == [0.0, 0.0]
 
 
 def test_a_variable_depends_on_those_before_it_and_never_on_those_after(vae):
     z, nothing = torch.randn(1, 3), torch.zeros(0, 1)
     base = torch.tensor([[0], [1], [0], [2], [1]])
-    nll = vae.decoder.nll(z, base, nothing)
+    cost = nll(vae, z, base, nothing)
     for j in range(5):
         changed = base.clone()
         changed[j] = (base[j] + 1) % DISCRETE.sizes[j]
-        other = vae.decoder.nll(z, changed, nothing)
-        assert torch.equal(nll[:j], other[:j])
-        assert (nll[j:] != other[j:]).any()
+        other = nll(vae, z, changed, nothing)
+        assert torch.equal(cost[:j], other[:j])
+        assert (cost[j:] != other[j:]).any()
 
 
 def test_samples_have_the_model_probabilities(vae):
@@ -108,8 +113,8 @@ def test_samples_have_the_model_probabilities(vae):
     z = torch.randn(1, 3, generator=generator).expand(n, -1)
     codes, _ = sample(vae.decoder, z, torch.rand(n, 5, generator=generator), torch.zeros(n, 0))
     rows = torch.tensor(list(itertools.product(*(range(size) for size in DISCRETE.sizes))))
-    nll = vae.decoder.nll(z[: len(rows)], rows.T.contiguous(), torch.zeros(0, len(rows)))
-    expected = torch.exp(-nll.sum(dim=0)).double().detach().numpy()
+    cost = nll(vae, z[: len(rows)], rows.T.contiguous(), torch.zeros(0, len(rows)))
+    expected = torch.exp(-cost.sum(dim=0)).double().detach().numpy()
     index = np.ravel_multi_index(codes.numpy().T, DISCRETE.sizes)
     found = np.bincount(index, minlength=len(rows)) / n
     assert np.abs(found - expected).max() < 5 * math.sqrt(0.25 / n)
@@ -138,19 +143,20 @@ def test_folding_changes_nothing_but_the_weights():
             parameter.add_(torch.randn_like(parameter), alpha=0.3)
     rows = torch.tensor(list(itertools.product(*(range(size) for size in ordered.sizes))))
     z, values = torch.randn(len(rows), 3), torch.zeros(0, len(rows))
-    before = vae.decoder.nll(z, rows.T.contiguous(), values), vae.encoder(rows)
+    before = nll(vae, z, rows.T.contiguous(), values), vae.encoder(rows)
     plain = vae.decoder.embedding.clone()
     vae.fold()
-    after = vae.decoder.nll(z, rows.T.contiguous(), values), vae.encoder(rows)
+    after = nll(vae, z, rows.T.contiguous(), values), vae.encoder(rows)
     torch.testing.assert_close(after, before)
     assert not torch.equal(plain, vae.decoder.embedding)
 
 
-def test_smoothing_moves_neighbours_together_within_a_variable():
-    smoothing = OrdinalSmoothing([(6, 5), (4, 0), (5, 5)])
-    weights = torch.zeros(1, 15)
-    weights[0, 2] = 1.0
-    smoothed = smoothing(weights)[0]
+def test_smoothing_moves_neighbours_together_within_the_order():
+    smoothing = OrdinalSmoothing([(6, 5), (4, 0)])
+    weights = torch.zeros(6, 1)
+    weights[2] = 1.0
+    smoothed = smoothing.rows(0, weights)[:, 0]
     assert (smoothed[:5] > 0).all() and smoothed[2] == smoothed.max()
-    assert (smoothed[5:] == 0).all()  # neither the missing code nor another variable
-    torch.testing.assert_close(smoothing(torch.ones(1, 15)), torch.ones(1, 15))
+    assert smoothed[5] == 0  # the missing code
+    torch.testing.assert_close(smoothing.rows(0, torch.ones(6, 1)), torch.ones(6, 1))
+    assert torch.equal(smoothing.rows(1, weights[:4]), weights[:4])

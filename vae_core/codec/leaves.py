@@ -58,7 +58,7 @@ class NumericLeaves:
         minimum = max(few, MIN_ROWS)
         ranges = cut(uniques[rest], counts[rest], atoms, max(share, minimum), minimum) if rest.any() else []
         grid = Grid.fit(uniques)
-        limits = value_limits(uniques, counts, few)
+        limits = value_limits(uniques, counts, config.extremes)
         bins, bin_mass = Bins.fit(uniques[rest], counts[rest], ranges, atoms, grid, limits, few)
         leaves = cls(atoms, bins, bool(nan_rows))
         mass = np.zeros(leaves.size, dtype=np.int64)

@@ -24,12 +24,14 @@ BELOW_ONE = np.float32(1 - 2**-24)
 class Draw:
     """One variable drawn in the graph: the names of its values.
 
-    `code` is int32 [n, 1]; `position` float32 [n, 1] where it is read; `logits` is kept for the parity check.
+    `code` is int32 [n, 1]; `position` float32 [n, 1] where it is read; `logits` is kept for the parity check; `leaf` is
+    the leaf id, int32 [n].
     """
 
     code: str
     logits: str
     position: str | None = None
+    leaf: str = ""
 
 
 @dataclass
@@ -51,11 +53,11 @@ class Context:
         return self.decoder.layout.variables[self.j]
 
     def bias(self, table: Array) -> str:
-        """The row of a bias table [rows, size] for the code that the variable's parent has drawn."""
+        """The row of a bias table [rows, size] for the leaf that the variable's parent has drawn."""
         parent = self.variable.parent
         if parent is None:
             return self.graph.constant(table[0])
-        return self.graph.add("Gather", self.graph.constant(table), _flat(self.graph, self.drawn[parent].code))
+        return self.graph.add("Gather", self.graph.constant(table), self.drawn[parent].leaf)
 
 
 def build_decoder(model: VAE, positions: list[bool], metadata: dict[str, str]) -> tuple[onnx.ModelProto, list[str]]:
@@ -76,7 +78,7 @@ def build_decoder(model: VAE, positions: list[bool], metadata: dict[str, str]) -
     normals = graph.split(graph.input("eps", FLOAT, len(gaussians)), [1] * len(gaussians)) if gaussians else []
 
     shift, offsets = _numpy(decoder.shift), layout.offsets
-    table = _numpy(decoder.embedding).T
+    table = _numpy(decoder.embedding)
     first, second = cast(nn.Linear, decoder.trunk[0]), cast(nn.Linear, decoder.trunk[2])
     h = graph.add("Gemm", z, graph.constant(_numpy(first.weight).T), graph.constant(_numpy(first.bias)))
     h = graph.add("Relu", h)
@@ -89,9 +91,10 @@ def build_decoder(model: VAE, positions: list[bool], metadata: dict[str, str]) -
         active = graph.add("Relu", h)
         context = Context(graph, decoder, j, active, uniforms[j], normal, drawn, positions[j])
         drawn.append(DRAWS[variable.likelihood](context))
+        drawn[j].leaf = _leaf(graph, variable, drawn)
         if j + 1 < len(layout.variables):
-            rows = table[offsets[j] : offsets[j] + variable.size] + (shift[j + 1] - shift[j])
-            h = graph.add("Add", h, graph.add("Gather", graph.constant(rows), _flat(graph, drawn[j].code)))
+            rows = table[offsets[j] : offsets[j] + layout.leaves[j]] + (shift[j + 1] - shift[j])
+            h = graph.add("Add", h, graph.add("Gather", graph.constant(rows), drawn[j].leaf))
 
     graph.output(_joined(graph, [draw.code for draw in drawn]), "codes", INT32, len(drawn))
     where = [draw.position for draw in drawn if draw.position is not None]
@@ -111,6 +114,15 @@ def draw_categorical(context: Context) -> Draw:
     weight = graph.constant(_numpy(head.weight)[member, :, :size])
     logits = graph.add("Gemm", context.active, weight, context.bias(bias))
     probability = graph.add("Softmax", logits, axis=1)
+    axis = graph.constant(np.array([1], np.int64), "axis_1")
+    lasts = {int(np.flatnonzero(row)[-1]) for row in variable.allowed}
+    last = max(lasts)
+    if not context.position and len(lasts) == 1 and last > 0:
+        # The last possible code is the same whatever the parent: what is not below it, is it. No total is needed.
+        triangle = graph.constant(np.triu(np.ones((size, last), np.float32)), f"triangle_{size}_{last}")
+        passed = graph.add("LessOrEqual", graph.add("MatMul", probability, triangle), context.uniform)
+        count = graph.add("ReduceSum", graph.add("Cast", passed, to=FLOAT), axis, keepdims=1)
+        return Draw(graph.add("Cast", count, to=INT32), logits)
     triangle = graph.constant(np.triu(np.ones((size, size), np.float32)), f"triangle_{size}")
     cumulative = graph.add("MatMul", probability, triangle)
     ends = [graph.constant(np.array([v], np.int64), f"bound_{v}") for v in (size - 1, size, 1)]
@@ -118,7 +130,6 @@ def draw_categorical(context: Context) -> Draw:
     # u times the total, which rounding leaves near 1: so no draw falls past the last possible code.
     target = graph.add("Mul", context.uniform, total)
     passed = graph.add("Cast", graph.add("LessOrEqual", cumulative, target), to=FLOAT)
-    axis = graph.constant(np.array([1], np.int64), "axis_1")
     code = graph.add("Cast", graph.add("ReduceSum", passed, axis, keepdims=1), to=INT32)
     if not context.position:
         return Draw(code, logits)
@@ -174,12 +185,13 @@ def _numpy(tensor: Tensor) -> Array:
     return array
 
 
-def _flat(graph: GraphBuilder, code: str) -> str:
-    """[n, 1] to [n]; the same code is flattened once."""
-    name = f"{code}_flat"
-    if all(name not in node.output for node in graph.nodes):
-        graph.add("Squeeze", code, graph.constant(np.array([1], np.int64), "axis_1"), name=name)
-    return name
+def _leaf(graph: GraphBuilder, variable: Variable, drawn: list[Draw]) -> str:
+    """The leaf id of the variable drawn last."""
+    code = graph.add("Squeeze", drawn[-1].code, graph.constant(np.array([1], np.int64), "axis_1"))
+    if variable.refines is None:
+        return code
+    size = graph.constant(np.array([variable.size], np.int32))
+    return graph.add("Add", code, graph.add("Mul", drawn[variable.refines].leaf, size))
 
 
 def _joined(graph: GraphBuilder, columns: list[str]) -> str:

@@ -14,8 +14,8 @@ def build_encoder(model: VAE, metadata: dict[str, str]) -> onnx.ModelProto:
     encoder, layout = model.encoder, model.layout
     graph = GraphBuilder("encoder")
     codes = graph.input("codes", INT32, len(layout.variables))
-    numbered = graph.add("Add", codes, graph.constant(layout.offsets.astype(np.int32)[None]))
-    embedded = graph.add("Gather", graph.constant(encoder.embedding.detach().numpy().T), numbered)
+    numbered = graph.add("Add", codes, graph.constant(layout.code_offsets.astype(np.int32)[None]))
+    embedded = graph.add("Gather", graph.constant(encoder.embedding.detach().numpy()), numbered)
     summed = graph.add("ReduceSum", embedded, graph.constant(np.array([1], np.int64), "axis_1"), keepdims=0)
     h = graph.add("Relu", summed)
     for layer in (encoder.hidden, encoder.output):

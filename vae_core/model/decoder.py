@@ -29,8 +29,8 @@ class Decoder(nn.Module):
         self.register_buffer("offsets", torch.from_numpy(layout.offsets)[:, None], persistent=False)
         self.register_buffer("before", torch.ones(len(layout.sizes), len(layout.sizes)).tril(), persistent=False)
         self.trunk = nn.Sequential(nn.Linear(latent_dim, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, hidden))
-        self.embedding = nn.Parameter(torch.randn(hidden, sum(layout.sizes)) * len(layout.sizes) ** -0.5)
-        self.smoothing = OrdinalSmoothing([(variable.size, variable.ordered) for variable in layout.variables])
+        self.embedding = nn.Parameter(torch.randn(sum(layout.leaves), hidden) * len(layout.sizes) ** -0.5)
+        self.smoothing = OrdinalSmoothing([(v.size, v.ordered) for v in layout.variables])
         self.shift = nn.Parameter(torch.zeros(len(layout.sizes), hidden))
         self.dropout = nn.Dropout(dropout)
         self.groups: dict[str, list[int]] = {}
@@ -50,27 +50,41 @@ class Decoder(nn.Module):
         group = _group(self.layout.variables[j])
         return cast(Likelihood, self.heads[group]), self.groups[group].index(j)
 
-    def hidden_states(self, z: Tensor, codes: Tensor) -> Tensor:
-        """h_j of every variable, given the true codes before it.
+    def smoothed_embedding(self) -> Tensor:
+        """The embedding of every leaf, float32 [all leaves, hidden]; neighbours are the fine codes of one coarse code."""
+        if self.smoothing.folded:
+            return self.embedding
+        tables = self.embedding.split(self.layout.leaves)
+        sizes = self.layout.sizes
+        return torch.cat(
+            [
+                self.smoothing.rows(j, table.view(-1, sizes[j], self.hidden)).flatten(0, 1)
+                for j, table in enumerate(tables)
+            ]
+        )
+
+    def hidden_states(self, z: Tensor, leaves: Tensor) -> Tensor:
+        """h_j of every variable, given the true leaves before it.
 
         Args:
             z: float32 [n, latent].
-            codes: int64 [variables, n].
+            leaves: int64 [variables, n], leaf ids.
 
         Returns:
             float32 [variables, n, hidden].
         """
-        embedded = nn.functional.embedding(codes[:-1] + self.offsets[:-1], self.smoothing(self.embedding).T)
+        embedded = nn.functional.embedding(leaves[:-1] + self.offsets[:-1], self.smoothed_embedding())
         terms = torch.cat([self.trunk(z)[None], embedded]).flatten(1)
         # A cumulative sum, as a product with a triangle of ones: it runs on all cores, forward and backward.
         return torch.mm(self.before, terms).view(-1, len(z), self.hidden) + self.shift[:, None]
 
-    def nll(self, z: Tensor, codes: Tensor, values: Tensor) -> Tensor:
+    def nll(self, z: Tensor, codes: Tensor, leaves: Tensor, values: Tensor) -> Tensor:
         """-log p(x_j | x_{<j}, z) of every variable, in nats.
 
         Args:
             z: float32 [n, latent].
             codes: int64 [variables, n].
+            leaves: int64 [variables, n], leaf ids of the same rows.
             values: float32 [gaussian variables, n], standardised.
 
         Returns:
@@ -78,13 +92,13 @@ class Decoder(nn.Module):
         """
         # One dropout mask a row for all its variables (Gal & Ghahramani 2016): a unit is there for all or for none.
         kept = self.dropout(torch.ones(len(z), self.hidden, device=z.device))
-        active = torch.relu_(self.hidden_states(z, codes)) * kept
+        active = torch.relu_(self.hidden_states(z, leaves)) * kept
         nothing = torch.zeros_like(codes[0])
         parts: list[Tensor | None] = [None] * len(codes)
         for group, members in self.groups.items():
             index = torch.tensor(members, device=active.device)
             parents = [self.layout.variables[j].parent for j in members]
-            given = torch.stack([nothing if parent is None else codes[parent] for parent in parents])
+            given = torch.stack([nothing if parent is None else leaves[parent] for parent in parents])
             head = cast(Likelihood, self.heads[group])
             nll = head.nll(active.index_select(0, index), codes[index], given, values)
             for j, part in zip(members, nll, strict=True):

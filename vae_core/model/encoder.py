@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from vae_core.model.layout import Layout
-from vae_core.model.smoothing import OrdinalSmoothing
 
 
 class Encoder(nn.Module):
@@ -18,9 +17,8 @@ class Encoder(nn.Module):
     def __init__(self, layout: Layout, latent_dim: int, hidden: int) -> None:
         super().__init__()
         self.offsets: Tensor
-        self.register_buffer("offsets", torch.from_numpy(layout.offsets), persistent=False)
-        self.embedding = nn.Parameter(torch.randn(hidden, sum(layout.sizes)) * len(layout.sizes) ** -0.5)
-        self.smoothing = OrdinalSmoothing([(variable.size, variable.ordered) for variable in layout.variables])
+        self.register_buffer("offsets", torch.from_numpy(layout.code_offsets), persistent=False)
+        self.embedding = nn.Parameter(torch.randn(sum(layout.sizes), hidden) * len(layout.sizes) ** -0.5)
         self.hidden = nn.Linear(hidden, hidden)
         self.output = nn.Linear(hidden, 2 * latent_dim)
         nn.init.zeros_(self.output.bias)
@@ -34,8 +32,7 @@ class Encoder(nn.Module):
         Returns:
             μ and log σ², each float32 [n, latent].
         """
-        table = self.smoothing(self.embedding).T
-        h = torch.relu(nn.functional.embedding_bag(codes + self.offsets, table, mode="sum"))
+        h = torch.relu(nn.functional.embedding_bag(codes + self.offsets, self.embedding, mode="sum"))
         h = torch.relu(self.hidden(h))
         mu, log_var = self.output(h).chunk(2, dim=1)
         # σ within [e⁻⁵, e²]: outside, one step of a young encoder can overflow the KL.

@@ -11,10 +11,11 @@ from vae_core.model.likelihoods.categorical import IMPOSSIBLE
 
 
 class Ancestral:
-    """Rows being drawn from p(x|z) of a folded decoder, by the inverse CDF: what decoder.onnx does, and is compared with.
+    """Rows being drawn from p(x|z) of a folded decoder, by the inverse CDF: the reference for decoder.onnx.
 
     Attributes:
         codes: int64 [n] of each variable drawn so far.
+        leaves: int64 [n], their leaf ids.
         logits: of each variable drawn so far (mean and log s for a Gaussian one).
         active: float32 [n, hidden], relu(h_j) of the next variable.
     """
@@ -22,6 +23,7 @@ class Ancestral:
     def __init__(self, decoder: Decoder, z: Tensor) -> None:
         self.decoder = decoder
         self.codes: list[Tensor] = []
+        self.leaves: list[Tensor] = []
         self.logits: list[Tensor] = []
         self._sum = decoder.trunk(z)
         self._advance()
@@ -31,13 +33,13 @@ class Ancestral:
         """Index of the next variable."""
         return len(self.codes)
 
-    def parent_codes(self) -> Tensor:
-        """int64 [n]: the code of the next variable's parent; 0 without one."""
+    def parent_leaves(self) -> Tensor:
+        """int64 [n]: the leaf of the next variable's parent; 0 without one."""
         parent = self.decoder.layout.variables[self.j].parent
         return (
             torch.zeros(len(self._sum), dtype=torch.long, device=self._sum.device)
             if parent is None
-            else self.codes[parent]
+            else self.leaves[parent]
         )
 
     def draw(self, u: Tensor, eps: Tensor) -> None:
@@ -53,21 +55,24 @@ class Ancestral:
         if isinstance(head, Categorical):
             bias = head.bias[head.rows_of(member), : variable.size]
             bias = bias.masked_fill(~torch.from_numpy(variable.allowed).to(bias.device), IMPOSSIBLE)
-            logits = active @ head.weight[member, :, : variable.size] + bias[self.parent_codes()]
+            logits = active @ head.weight[member, :, : variable.size] + bias[self.parent_leaves()]
             cumulative = torch.softmax(logits, dim=1).cumsum(dim=1)
             code = (cumulative <= u[:, None] * cumulative[:, -1:]).sum(dim=1)
         elif isinstance(head, Bernoulli):
-            logits = -(active @ head.weight[member] + head.bias[head.rows_of(member)][self.parent_codes()])[:, None]
+            logits = -(active @ head.weight[member] + head.bias[head.rows_of(member)][self.parent_leaves()])[:, None]
             code = (torch.sigmoid(logits[:, 0]) <= u).long()
         else:
             assert isinstance(head, Gaussian) and variable.edges is not None
             logits = active @ head.weight[member] + head.bias[member]
             value = logits[:, 0] + logits[:, 1].clamp(-7.0, 7.0).exp() * eps[:, layout.gaussians.index(j)]
             code = (torch.from_numpy(variable.edges).to(value) <= value[:, None]).sum(dim=1)
-            code = torch.where(self.parent_codes() == 1, variable.size - 1, code)
+            code = torch.where(self.parent_leaves() == 1, variable.size - 1, code)
         self.codes.append(code)
         self.logits.append(logits)
-        self._sum = self._sum + self.decoder.embedding.T[code + int(layout.offsets[j])]
+        coarse = variable.refines
+        leaf = code if coarse is None else code + self.codes[coarse] * variable.size
+        self.leaves.append(leaf)
+        self._sum = self._sum + self.decoder.embedding[leaf + int(layout.offsets[j])]
         self._advance()
 
     def _advance(self) -> None:

@@ -1,6 +1,6 @@
 """Neighbouring codes of an ordered variable share what is learned about either.
 
-A weight w_k of code k enters the model as Σ_d a_d·w_{k+d} over its neighbours, so each row of data moves a neighbourhood
+A weight w_k of code k enters the model as Σ_i S_ki·w_i over its neighbours i, so each row of data moves a neighbourhood
 of weights. After training the sums are written into the weights; the exported model knows nothing of it.
 """
 
@@ -11,46 +11,44 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-REACH = 4  # neighbours on each side
 SPREAD = 2.0  # standard deviation of the Gaussian over neighbours, in codes
-OWN = 0.3  # share of a code's own weight beside the neighbourhood's
+OWN = 0.5  # share of a code's own weight beside the neighbourhood's
 
 
 class OrdinalSmoothing(nn.Module):
-    """A short convolution along the codes of each variable.
+    """A matrix S of each variable, the identity on codes without an order.
 
     Args:
-        blocks: (codes, how many of the first are ordered) of each variable.
-        separate: the variables lie along the first axis, [variables, ..., codes], rather than one after the other.
+        variables: (codes, how many of the first are ordered) of each.
     """
 
-    def __init__(self, blocks: Sequence[tuple[int, int]], separate: bool = False) -> None:
+    def __init__(self, variables: Sequence[tuple[int, int]]) -> None:
         super().__init__()
-        offsets = torch.arange(-REACH, REACH + 1)
-        kernel = torch.exp(-0.5 * (offsets / SPREAD) ** 2)
-        own = (offsets == 0).float()
-        taps = []
-        for size, ordered in blocks:
-            code = torch.arange(size)[:, None]
-            within = (code < ordered) & (code + offsets >= 0) & (code + offsets < ordered)
-            near = torch.where(within, kernel, 0.0)
-            near = near / near.sum(dim=1, keepdim=True).clamp_min(1e-9)
-            taps.append(torch.where(code < ordered, OWN * own + (1 - OWN) * near, own).T)
-        self.taps: Tensor | None
-        self.register_buffer(
-            "taps", torch.stack(taps, dim=1)[:, :, None] if separate else torch.cat(taps, dim=1), persistent=False
-        )
+        self.folded = False
+        self.ordered = [ordered > 1 for _, ordered in variables]
+        width = max(size for size, _ in variables)
+        matrices = torch.stack([_matrix(width, ordered) for _, ordered in variables])
+        self.sizes = [size for size, _ in variables]
+        self.matrices: Tensor
+        self.register_buffer("matrices", matrices, persistent=False)
 
-    def forward(self, weights: Tensor) -> Tensor:
-        """Smooth weights [..., codes] along the last axis."""
-        if self.taps is None:
+    def rows(self, j: int, weights: Tensor) -> Tensor:
+        """Smooth weights [..., codes, units] of variable j over its codes."""
+        if self.folded or not self.ordered[j]:
             return weights
-        return sum(
-            (torch.roll(weights, REACH - i, dims=-1) * tap for i, tap in enumerate(self.taps)),
-            start=torch.zeros((), device=weights.device),
-        )
+        return torch.matmul(self.matrices[j, : self.sizes[j], : self.sizes[j]], weights)
 
-    def fold(self, weights: nn.Parameter) -> None:
-        """Write the smoothed weights in place of the plain ones, and do nothing from now on."""
-        weights.data = self(weights.data)
-        self.taps = None
+    def columns(self, weights: Tensor) -> Tensor:
+        """Smooth weights [variables, units, codes] over their codes."""
+        return weights if self.folded else torch.bmm(weights, self.matrices.transpose(1, 2))
+
+
+def _matrix(size: int, ordered: int) -> Tensor:
+    """S [size, size]: rows sum to 1."""
+    code = torch.arange(size)
+    near = torch.exp(-0.5 * ((code[:, None] - code[None]) / SPREAD) ** 2)
+    within = (code[:, None] < ordered) & (code[None] < ordered)
+    near = torch.where(within, near, 0.0)
+    near = near / near.sum(dim=1, keepdim=True).clamp_min(1e-9)
+    identity = torch.eye(size)
+    return torch.where(code[:, None] < ordered, OWN * identity + (1 - OWN) * near, identity)

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vae_core.codec import Codec
+from vae_core.model.layout import leaf_counts, leaf_ids, refined
 
-CELLS = 16_384  # entries of a table, at most
+CELLS = 131_072  # entries of a table, at most
 LEAST = 0.005  # nats: a weaker parent isn't worth a table
 WORK = 2_000_000_000  # codes counted, at most
 
@@ -26,16 +27,18 @@ def dependence_tree(codec: Codec, codes: npt.NDArray[np.int32]) -> list[int | No
     Returns:
         Index of each variable's parent, or None.
     """
-    subs = codec.sub_columns
-    rows = int(np.clip(WORK // max(len(subs) ** 2, 1), 2_000, len(codes)))
-    sample = np.ascontiguousarray(codes[:: max(1, len(codes) // rows)].T.astype(np.int64))
+    subs, rows_of = codec.sub_columns, leaf_counts(codec)
+    rows = min(max(WORK // len(subs) ** 2, 2_000), len(codes))
+    sample = codes[:: max(1, len(codes) // rows)]
+    leaves = np.ascontiguousarray(leaf_ids(sample, refined(codec), [sub.size for sub in subs]).T)
+    sample = np.ascontiguousarray(sample.T.astype(np.int64))
     parents: list[int | None] = []
     for j, sub in enumerate(subs):
         best, most = sub.parent, LEAST
         if sub.parent is None and not sub.gaussian:
             for k in range(j):
-                if subs[k].size * sub.size <= CELLS:
-                    information = _mutual_information(sample[k], sample[j], subs[k].size, sub.size)
+                if rows_of[k] * sub.size <= CELLS:
+                    information = _mutual_information(leaves[k], sample[j], rows_of[k], sub.size)
                     if information > most:
                         best, most = k, information
         parents.append(best)
@@ -46,6 +49,6 @@ def _mutual_information(x: npt.NDArray[np.int64], y: npt.NDArray[np.int64], size
     """Mutual information in nats, less its expected value for independent variables (Miller 1955)."""
     joint = np.bincount(x * size_y + y, minlength=size_x * size_y).reshape(size_x, size_y) / len(x)
     p_x, p_y = joint.sum(axis=1), joint.sum(axis=0)
-    seen = joint > 0
-    information = float((joint[seen] * np.log(joint[seen] / np.outer(p_x, p_y)[seen])).sum())
+    i, k = np.nonzero(joint)
+    information = float((joint[i, k] * np.log(joint[i, k] / (p_x[i] * p_y[k]))).sum())
     return information - (np.count_nonzero(p_x) - 1) * (np.count_nonzero(p_y) - 1) / (2 * len(x))

@@ -58,18 +58,24 @@ class VAE(nn.Module):
         super().__init__()
         self.layout = layout
         self.latent_dim = config.latent_dim
-        self.encoder = Encoder(layout, config.latent_dim, 2 * config.hidden)
-        self.decoder = Decoder(layout, config.latent_dim, config.hidden, config.dropout)
+        self.refines: Tensor
+        self.factor: Tensor
+        for name, index in zip(("refines", "factor"), layout.refinement, strict=True):
+            self.register_buffer(name, torch.from_numpy(index), persistent=False)
+        hidden = config.hidden or layout.default_hidden
+        self.encoder = Encoder(layout, config.latent_dim, 2 * hidden)
+        self.decoder = Decoder(layout, config.latent_dim, hidden, config.dropout)
         if folded:
             self.fold()
 
     def fold(self) -> None:
         """Write what neighbouring codes share into the weights; done once, after training."""
-        for module in (self.encoder, self.decoder):
-            module.smoothing.fold(module.embedding)
+        self.decoder.embedding.data = self.decoder.smoothed_embedding().data
+        self.decoder.smoothing.folded = True
         for head in self.decoder.heads.values():
             if isinstance(head, Categorical):
-                head.smoothing.fold(head.weight)
+                head.weight.data = head.smoothing.columns(head.weight).data
+                head.smoothing.folded = True
 
     def forward(self, codes: Tensor, values: Tensor, generator: torch.Generator | None = None) -> Elbo:
         """Evaluate the ELBO's parts with one posterior sample a row.
@@ -79,6 +85,12 @@ class VAE(nn.Module):
             values: float32 [n, gaussian variables], standardised.
             generator: source of the posterior noise.
         """
+        leaves = self.leaves(codes)
         mu, log_var = self.encoder(codes)
         z = reparameterize(mu, log_var, generator)
-        return Elbo(self.decoder.nll(z, codes.T.contiguous(), values.T), gaussian_kl(mu, log_var), mu, log_var)
+        nll = self.decoder.nll(z, codes.T.contiguous(), leaves.T.contiguous(), values.T)
+        return Elbo(nll, gaussian_kl(mu, log_var), mu, log_var)
+
+    def leaves(self, codes: Tensor) -> Tensor:
+        """Leaf ids of coded rows, int64 [n, variables]: a fine code becomes the number of its (coarse, fine) pair."""
+        return codes + self.factor * codes[:, self.refines]

@@ -32,7 +32,11 @@ def latent_use(model: VAE, codes: Tensor, values: Tensor) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(1)
     elbo = model(codes.long(), values, generator)
     prior = torch.randn(elbo.mu.shape, generator=generator)
-    without = model.decoder.nll(prior, codes.long().T.contiguous(), values.T).sum(dim=0).mean()
+    without = (
+        model.decoder.nll(prior, codes.long().T.contiguous(), model.leaves(codes.long()).T.contiguous(), values.T)
+        .sum(dim=0)
+        .mean()
+    )
     reconstruction = elbo.reconstruction.sum(dim=0).mean()
     return {
         "kl": float(elbo.kl.sum(dim=1).mean()),

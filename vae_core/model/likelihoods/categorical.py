@@ -32,7 +32,7 @@ class Categorical(Likelihood):
             bias[block, : variable.size] = variable.log_frequencies()
             mask[block, : variable.size] = np.where(variable.possible, 0.0, IMPOSSIBLE)
         self.weight = nn.Parameter(torch.randn(len(variables), hidden, width) * 0.1 * hidden**-0.5)
-        self.smoothing = OrdinalSmoothing([(width, variable.ordered) for variable in variables], separate=True)
+        self.smoothing = OrdinalSmoothing([(width, variable.ordered) for variable in variables])
         self.bias = nn.Parameter(torch.from_numpy(bias))
         self.starts: Tensor
         self.mask: Tensor
@@ -46,7 +46,7 @@ class Categorical(Likelihood):
 
     def logits(self, active: Tensor, parents: Tensor) -> Tensor:
         """Unnormalised log probabilities, float32 [members, n, width]; padding and impossible codes at -1e9."""
-        return torch.bmm(active, self.smoothing(self.weight)) + nn.functional.embedding(
+        return torch.bmm(active, self.smoothing.columns(self.weight)) + nn.functional.embedding(
             parents + self.starts, self.bias + self.mask
         )
 
