@@ -22,7 +22,7 @@ from vae_core.config import CodecConfig
 from vae_core.errors import ArtifactError, SourceError
 from vae_core.schema import Kind, Schema
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,13 +75,16 @@ class Codec:
         return [(column.name, why) for column in self.schema.columns if column.kind is Kind.TEXT]
 
     @property
-    def dependencies(self) -> list[tuple[str, str]]:
-        """(determinant's column, dependent column) of every part that is looked up."""
+    def dependencies(self) -> list[tuple[tuple[str, ...], str]]:
+        """(columns of its one or two determinants in source order, dependent column) of every part that is looked up.
+
+        For example (("origin", "dest"), "distance").
+        """
         names = [column.name for column in self.schema.columns]
         return [
-            (names[self.parts[part.determinant].column], names[part.column])
+            (tuple(names[self.parts[k].column] for k in sorted(part.determinants)), names[part.column])
             for part in self.parts
-            if isinstance(part, Part) and part.determinant is not None
+            if isinstance(part, Part) and part.determinants
         ]
 
     @cached_property
@@ -165,10 +168,12 @@ class Codec:
                 leaves[k] = part.layout.decode([by_column[sub] for sub in part.subs])
         for k, part in enumerate(self.parts):
             if isinstance(part, Part) and part.table is not None:
-                if part.determinant is None:
-                    leaves[k] = np.repeat(part.table, len(codes))
-                else:
-                    leaves[k] = part.table[leaves[part.determinant]]
+                at: Array = np.zeros(len(codes), dtype=np.int64)
+                for n, a in enumerate(part.determinants):
+                    determinant = self.parts[a]
+                    assert isinstance(determinant, Part)
+                    at = leaves[a] if n == 0 else at * (determinant.leaves.size + 1) + leaves[a]
+                leaves[k] = part.table[at]
         return leaves
 
     def to_dict(self) -> dict[str, Any]:

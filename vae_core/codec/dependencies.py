@@ -25,6 +25,7 @@ class Candidate:
             int32 [n]; `None` when the part can't be a determinant.
         leaf_count: number of leaf ids.
         dependent: whether the part may be looked up.
+        numbers: value of each id, the last one, infinite, for missing: float64; `None` where nearness means nothing.
     """
 
     values: Array
@@ -32,13 +33,14 @@ class Candidate:
     leaves: Array | None
     leaf_count: int
     dependent: bool
+    numbers: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Dependency:
-    """A part's value id (-1 where the determinant's leaf was never seen) for each leaf id of its determinant."""
+    """A part's value id (-1 where nothing is known) for each leaf id of its determinant, or of each of its two."""
 
-    determinant: int
+    determinants: tuple[int, ...]
     table: Array
 
 
@@ -69,7 +71,7 @@ def find(candidates: list[Candidate]) -> dict[int, Dependency]:
         roots = [a for a in tables if not _determined(a, edges)]
         if roots and _determined(b, edges):
             best = min(roots, key=lambda a: (candidates[a].leaf_count, a))
-            found[b] = Dependency(best, tables[best])
+            found[b] = Dependency((best,), tables[best])
     return found
 
 

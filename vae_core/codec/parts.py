@@ -54,8 +54,9 @@ class Part:
         layout: how leaves become codes; `None` when they are looked up.
         subs: indices of the sub-columns.
         position: index of its position input.
-        determinant: index of the part that `table` is about; `None`, with a table of one leaf, for a constant.
-        table: this part's leaf for each leaf of the determinant (missing included), int64.
+        determinants: indices of the parts that `table` is about: one, two, or, for a constant, none.
+        table: this part's leaf for each leaf of the determinant, or each pair of leaves of the two, the second one
+            running fastest (missing included), int64; one leaf for a constant.
         tied: index of the sub-column, of the column's first part, that already says whether the row is missing.
     """
 
@@ -64,7 +65,7 @@ class Part:
     layout: Layout | None = None
     subs: tuple[int, ...] = ()
     position: int | None = None
-    determinant: int | None = None
+    determinants: tuple[int, ...] = ()
     table: Array | None = None
     tied: int | None = None
 
@@ -130,8 +131,8 @@ class Part:
             "layout": None if self.layout is None else self.layout.to_dict(),
             "subs": list(self.subs),
             "position": self.position,
-            "determinant": self.determinant,
-            "table": None if self.table is None else self.table.tolist(),
+            "determinants": list(self.determinants),
+            "table": None if self.table is None else _runs(self.table),
             "tied": self.tied,
         }
 
@@ -145,10 +146,16 @@ class Part:
             None if data["layout"] is None else Layout.from_dict(data["layout"]),
             tuple(data["subs"]),
             data["position"],
-            data["determinant"],
-            None if data["table"] is None else np.array(data["table"], dtype=np.int64),
+            tuple(data["determinants"]),
+            None if data["table"] is None else np.repeat(*np.array(data["table"], dtype=np.int64)),
             data["tied"],
         )
+
+
+def _runs(table: Array) -> list[list[int]]:
+    """The runs of equal entries, as values and lengths: a table of two determinants mostly repeats itself."""
+    starts = np.flatnonzero(np.append(True, np.diff(table) != 0))
+    return [table[starts].tolist(), np.diff(starts, append=len(table)).tolist()]
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,139 @@
+"""What is a function of two columns is found, is left to a table, and is never broken by any pair that was seen."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from vae_core.codec import Codec
+
+ROWS = 8_000
+
+
+def of_pairs(codec: Codec) -> list[tuple]:
+    return [(names, dependent) for names, dependent in codec.dependencies if len(names) == 2]
+
+
+def shop(seed: int = 0, dtype: str = "text") -> pa.Table:
+    """Articles in sizes, which make the price; 30 articles of 5 sizes, the last of which only 20 come in."""
+    rng = np.random.default_rng(seed)
+    article, size = rng.integers(0, 30, ROWS), rng.integers(0, 5, ROWS)
+    size[(size == 4) & (article >= 20)] = 0
+    price = pd.Series(rng.permutation(150) % 37)[article * 5 + size]
+    values = {
+        "text": pa.array([f"{p / 8:.3f} €" for p in price]),
+        "number": pa.array(price.to_numpy() / 8, mask=(price % 9 == 0).to_numpy()),
+        "flag": pa.array((price % 3 == 0).to_numpy()),
+    }
+    return pa.table(
+        {
+            "size": pa.array([None if s == 3 else "SMLXY"[s] for s in size]),
+            "article": article,
+            "price": values[dtype],
+            "free": rng.normal(size=ROWS),
+        }
+    )
+
+
+@pytest.mark.parametrize("dtype", ["text", "number", "flag"])
+def test_functions_of_two_are_found_and_never_broken(dtype, fit, random_codes):
+    table = shop(dtype=dtype)
+    codec = fit(table)
+    assert codec.dependencies == [(("size", "article"), "price")]
+    assert {s.column for s in codec.sub_columns} == {"size", "article", "free"}
+    assert codec.decode(codec.encode(table).codes, None, 0)["price"].equals(table["price"].combine_chunks())
+    again = Codec.from_dict(json.loads(json.dumps(codec.to_dict())))
+    assert again.digest == codec.digest and again.dependencies == codec.dependencies
+
+    codes = random_codes(codec, 20_000)
+    decoded = codec.decode(codes, None, 0)
+    assert again.decode(codes, None, 0).equals(decoded)
+    rows = zip(*(decoded[name].to_pylist() for name in ("size", "article", "price")), strict=True)
+    known = {(s, a): p for s, a, p in zip(*(table[n].to_pylist() for n in ("size", "article", "price")), strict=True)}
+    made = {(s, a): p for s, a, p in rows}
+    assert len(known) == 140 and len(made) == 150
+    assert all(made[pair] == price for pair, price in known.items())
+    of_article = {(a, p) for (_, a), p in known.items()}
+    assert all((a, p) in of_article for (s, a), p in made.items() if (s, a) not in known)
+
+
+def test_flights(flights, fit, random_codes):
+    codec = fit(flights)
+    assert of_pairs(codec) == [(("origin", "dest"), "distance")]
+    frame = flights.select(["origin", "dest", "distance"]).to_pandas()
+    rows = frame.groupby(["origin", "dest"])["distance"].transform("size")
+    real = frame[rows >= 5]  # of what fewer rows say nothing is kept
+    decoded = codec.decode(random_codes(codec, 20_000), None, 0)
+    made = pa.Table.from_batches([decoded]).select(["origin", "dest", "distance"]).to_pandas()
+    seen = made.merge(real[["origin", "dest"]].drop_duplicates(), on=["origin", "dest"])
+    assert len(seen) > 10_000
+    assert len(seen.merge(real.drop_duplicates(), on=["origin", "dest", "distance"])) == len(seen)
+    assert set(zip(made["dest"], made["distance"], strict=True)) <= set(
+        zip(real["dest"], real["distance"], strict=True)
+    )
+    again = codec.decode(codec.encode(flights).codes, None, 0)["distance"].to_numpy()
+    assert (again == frame["distance"])[rows >= 5].mean() > 0.999  # Eagle came a mile closer in March
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_chance_is_not_taken_for_a_function_of_two(seed, fit):
+    """Independent columns of two to hundreds of values, even to very uneven ones, in tables of any length."""
+    rng = np.random.default_rng(seed)
+    rows = int(np.exp(rng.uniform(np.log(50), np.log(20_000))))
+    columns = {}
+    for k in range(14):
+        levels = int(np.exp(rng.uniform(np.log(2), np.log(300))))
+        shares = rng.dirichlet(np.full(levels, rng.choice([0.05, 0.5, 5.0])))
+        columns[f"x{k}"] = rng.choice(levels, rows, p=shares)
+    for share in (0.002, 0.01, 0.05):
+        columns[f"rare {share}"] = rng.random(rows) < share
+        columns[f"rare three {share}"] = rng.choice([0, 1, 2], rows, p=[1 - share, share / 2, share / 2])
+    assert of_pairs(fit(pa.table(columns))) == []
+
+
+def test_of_three_that_determine_each_other_the_last_is_looked_up(fit, random_codes):
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 12, ROWS), rng.integers(0, 12, ROWS)
+    names = np.array([f"level {k}" for k in range(12)])
+    table = pa.table({"a": names[a], "b": names[b], "c": (a + b) % 12, "d": names[(a + 2 * b) % 12]})
+    codec = fit(table)
+    assert set(codec.dependencies) == {(("a", "b"), "c"), (("a", "b"), "d")}
+    decoded = codec.decode(random_codes(codec, 3_000), None, 0)
+    assert set(map(tuple, pa.Table.from_batches([decoded]).to_pandas().to_numpy())) == set(
+        map(tuple, table.to_pandas().to_numpy())
+    )
+
+
+def test_a_pair_of_few_rows_tells_nothing(fit):
+    frame = shop().to_pandas()
+    frame.loc[5:8, ["size", "article", "price"]] = ["Y", 25, "only here"]
+    codec = fit(pa.Table.from_pandas(frame, preserve_index=False))
+    assert codec.dependencies == [(("size", "article"), "price")]
+    assert "only here" not in json.dumps(codec.to_dict())
+
+
+@pytest.mark.parametrize(("off", "rows", "found"), [(0.01, 5, True), (0.01, 500, False), (5.0, 5, False)])
+def test_few_rows_may_differ_by_little(off, rows, found, fit):
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 20, ROWS), rng.integers(0, 20, ROWS)
+    price = rng.permutation(400)[a * 20 + b] // 4 / 2
+    price[rng.choice(ROWS, rows, replace=False)] += off
+    codec = fit(pa.table({"a": a, "b": b, "price": price}))
+    assert of_pairs(codec) == ([(("a", "b"), "price")] if found else [])
+
+
+def test_large_tables_are_small_in_json(fit):
+    rng = np.random.default_rng(0)
+    rows = 40_000
+    cell = rng.integers(0, 1_000, rows)
+    first, second = rng.integers(0, 900, 1_000), rng.integers(0, 900, 1_000)
+    value = (first + 7 * second) % 11
+    table = pa.table({"a": first[cell], "b": second[cell], "c": np.array([f"c{k}" for k in range(11)])[value[cell]]})
+    codec = fit(table)
+    assert codec.dependencies == [(("a", "b"), "c")]
+    assert len(json.dumps(codec.to_dict()["parts"][-1])) < 30_000
+    assert codec.decode(codec.encode(table).codes, None, 0)["c"].equals(table["c"].combine_chunks())
