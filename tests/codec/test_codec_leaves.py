@@ -28,15 +28,22 @@ SINGLES = st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=200).map
 )
 
 
-def fitted(values: np.ndarray, few: int, leaves: int) -> tuple[NumericLeaves, np.ndarray]:
+def fitted(values: np.ndarray, few: int, leaves: int, extremes: int = 1) -> tuple[NumericLeaves, np.ndarray]:
     uniques, counts = np.unique(values, return_counts=True)
-    return NumericLeaves.fit(uniques, counts, CodecConfig(min_frequency=few, max_leaves=leaves))
+    return NumericLeaves.fit(uniques, counts, CodecConfig(min_frequency=few, max_leaves=leaves, extremes=extremes))
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.one_of(INTEGERS, FLOATS, SINGLES), st.integers(1, 9), st.integers(4, 40), st.integers(0, 2**32))
-def test_laws(values, few, max_leaves, seed):
-    leaves, mass = fitted(values, few, max_leaves)
+@given(
+    st.one_of(INTEGERS, FLOATS, SINGLES),
+    st.integers(1, 9),
+    st.integers(4, 40),
+    st.integers(1, 9),
+    st.integers(0, 2**32),
+)
+def test_laws(values, few, max_leaves, extremes, seed):
+    extremes = min(few, extremes)
+    leaves, mass = fitted(values, few, max_leaves, extremes)
     leaf = leaves.encode(values)
     assert ((leaf >= 0) & (leaf < leaves.size)).all()
     assert mass.sum() <= len(values) and (mass >= 0).all() and len(mass) == leaves.size
@@ -54,7 +61,7 @@ def test_laws(values, few, max_leaves, seed):
     assert (by_leaf[:, 1:] >= by_leaf[:, :-1]).all()
     ordered = np.sort(values)
     if len(values) > 2 * few:
-        assert decoded.min() >= ordered[few - 1] and decoded.max() <= ordered[-few]
+        assert decoded.min() >= ordered[extremes - 1] and decoded.max() <= ordered[-extremes]
 
     # on the grid of the source
     grid = Grid.fit(np.unique(values))
@@ -88,6 +95,19 @@ def test_codes_and_leaves_are_one_to_one(mass, missing, split_above):
         assert allowed[1][tuple(codes)].all()
 
 
+@pytest.mark.parametrize(
+    ("rows", "atom", "least", "bins"),
+    [(40, False, 8, 5), (200, False, 20, 8), (300, True, 30, 8), (17_000, True, 50, 340), (100_000, True, 50, 1024)],
+)
+def test_bins_hold_rows_enough_to_learn_from(rows, atom, least, bins, rows_of_atoms=2_000):
+    rng = np.random.default_rng(0)
+    values = np.r_[rng.normal(size=rows), np.repeat(np.arange(-2, 3), rows_of_atoms // 5 if atom else 0)]
+    leaves, mass = fitted(values, 5, 1024)
+    held = mass[~leaves.is_atom(np.arange(leaves.size))]
+    assert (held[:-1] >= least).all() and held[-1] >= 8
+    assert 0.85 * bins <= len(held) <= bins * 1.02
+
+
 def test_a_column_of_zeros_still_resolves_its_tail():
     rng = np.random.default_rng(0)
     tail = np.round(rng.lognormal(8, 1, 2600))
@@ -96,7 +116,7 @@ def test_a_column_of_zeros_still_resolves_its_tail():
     decoded = leaves.decode(leaves.encode(values), rng.random(len(values)).astype(np.float32))
     assert (decoded == 0).sum() == 30_000
     quantiles = np.linspace(0.01, 0.99, 50)
-    np.testing.assert_allclose(np.quantile(decoded[decoded > 0], quantiles), np.quantile(tail, quantiles), rtol=0.06)
+    np.testing.assert_allclose(np.quantile(decoded[decoded > 0], quantiles), np.quantile(tail, quantiles), rtol=0.08)
 
 
 def test_clock_numbers_never_have_sixty_minutes():
@@ -150,4 +170,4 @@ def test_the_law_of_a_column_survives(law, rows):
     }[law]()
     leaves, _ = fitted(values, 5, 256)
     decoded = leaves.decode(leaves.encode(values), rng.random(rows).astype(np.float32))
-    assert ks_2samp(values, decoded).statistic < (0.035 if rows == 200 else 0.004)
+    assert ks_2samp(values, decoded).statistic < (0.06 if rows == 200 else 0.004)

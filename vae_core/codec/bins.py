@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -14,23 +15,28 @@ from vae_core.codec.storage import Array, Bools, Ints
 
 SEGMENTS = 4  # pieces of equal mass of the law inside a bin
 MIN_ROWS = 8  # rows of a bin, at least
+BIN_ROWS = 50  # the same where that leaves FEW_BINS bins: of finer ones a model learns the noise
+FEW_BINS = 8
 MAX_SEEN = 65_536  # seen values kept over all bins, at most
 _WIDEST = 2**64 - 4096  # the widest bin whose width fits 64 bits as a float
 
 
-def cut(values: Array, counts: Array, atoms: Array, target: float, minimum: int) -> list[tuple[int, int]]:
-    """Cut sorted `values` [m] with `counts` rows each into bins [first, last) of about `target` rows.
+def cut(values: Array, counts: Array, atoms: Array, share: float, minimum: int) -> list[tuple[int, int]]:
+    """Cut sorted `values` [m] with `counts` rows each into bins [first, last) of about `share` rows, or BIN_ROWS.
 
-    A bin is also cut where an atom falls strictly inside it, if both sides keep `minimum` rows.
+    A bin is also cut where an atom falls strictly inside it, if both sides keep BIN_ROWS rows. With few rows bins have
+    a FEW_BINS-th of them, but at least `minimum`, which is also the least of the last bin.
     """
     cumulative = np.append(0, np.cumsum(counts))
     total = int(cumulative[-1])
+    least = max(minimum, min(BIN_ROWS, total / FEW_BINS))
+    target = max(share, least)
     bins = max(1, int(total // target))
     edges = [0]
     while edges[-1] < len(values):
         done = int(cumulative[edges[-1]])
-        goal = done + (total - done) / max(1, bins - len(edges) + 1)
-        edge = max(edges[-1] + 1, int(np.searchsorted(cumulative, goal - 0.5)))
+        goal = done + max(least, (total - done) / max(1, bins - len(edges) + 1))
+        edge = max(edges[-1] + 1, int(np.searchsorted(cumulative, math.ceil(goal - 0.5))))
         if total - cumulative[min(edge, len(values))] < minimum:
             edge = len(values)
         edges.append(min(edge, len(values)))
@@ -38,8 +44,8 @@ def cut(values: Array, counts: Array, atoms: Array, target: float, minimum: int)
     cuts = []
     for first, last in pairwise(edges):
         start = first
-        for place in places[(places > first) & (places < last)]:
-            if min(cumulative[place] - cumulative[start], cumulative[last] - cumulative[place]) >= minimum:
+        for place in places[np.searchsorted(places, first, "right") : np.searchsorted(places, last)]:
+            if min(cumulative[place] - cumulative[start], cumulative[last] - cumulative[place]) >= least:
                 cuts.append((start, int(place)))
                 start = int(place)
         cuts.append((start, last))
@@ -93,7 +99,9 @@ class Bins:
         taken = grid.index(atoms) if grid else atoms
         frequent = counts >= min_frequency
         keep_seen = int(frequent.sum()) <= MAX_SEEN
-        for first, last in ranges:
+        cumulative = np.cumsum(counts)
+        quantiles = _quantiles(values, cumulative, np.array(ranges, dtype=np.int64).reshape(-1, 2))
+        for (first, last), inner in zip(ranges, quantiles, strict=True):
             x, c = values[first:last], counts[first:last]
             low, high = max(x[0], limits[0]), min(x[-1], limits[1])
             if low > high:
@@ -102,7 +110,7 @@ class Bins:
                 low, high = _off_ends(low, high, atoms)
                 if low > high:
                     continue
-            inner = np.clip(_quantiles(x, c), low, high)
+            between = np.clip(inner, low, high)
             rows = int(c.sum())
             if grid:
                 ends = grid.index(np.array([low, high], dtype=values.dtype))
@@ -110,13 +118,13 @@ class Bins:
                 stop = int(ends[1] - np.searchsorted(taken, ends[1], "right")) + 1
                 if stop <= start:
                     continue
-                k = grid.index(inner)
+                k = grid.index(between)
                 free = k - np.searchsorted(taken, k, "left")
                 middle = [float(min(max(int(f) - start, 0), stop - 1 - start)) for f in free]  # exact beyond int64
                 zero, span = 0.0, float(min(stop - start, _WIDEST))
                 base.append(start)
             else:
-                middle, zero, span = inner.astype(np.float64).tolist(), float(low), float(high)
+                middle, zero, span = between.astype(np.float64).tolist(), float(low), float(high)
                 base.append(0)
             if rows >= SEGMENTS * min_frequency:
                 knots.append([zero, *middle, span])
@@ -231,6 +239,8 @@ class Bins:
 
 def _off_ends(low: Any, high: Any, atoms: Array) -> tuple[Any, Any]:
     """The interval without atoms at its ends."""
+    if not len(atoms):
+        return low, high
     while low <= high and low in atoms:
         low = np.nextafter(low, np.inf, dtype=atoms.dtype)
     while low <= high and high in atoms:
@@ -243,8 +253,8 @@ def _advance(base: Ints, offset: Array) -> Ints:
     return np.asarray((base.view(np.uint64) + offset.astype(np.uint64)).view(np.int64))
 
 
-def _quantiles(values: Array, counts: Array) -> Array:
-    """The SEGMENTS-1 inner quantiles of sorted `values` with `counts`."""
-    cumulative = np.cumsum(counts)
-    goals = cumulative[-1] * np.arange(1, SEGMENTS) / SEGMENTS
+def _quantiles(values: Array, cumulative: Array, ranges: Ints) -> Array:
+    """The SEGMENTS-1 inner quantiles [b, SEGMENTS-1] of each range [b, 2] of sorted `values` with cumulated counts."""
+    ends = np.append(0, cumulative)[ranges]
+    goals = ends[:, :1] + np.diff(ends) * np.arange(1, SEGMENTS) / SEGMENTS
     return np.asarray(values[np.searchsorted(cumulative, goals)])

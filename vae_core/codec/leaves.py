@@ -56,7 +56,7 @@ class NumericLeaves:
             rest[:] = False
         atoms = uniques[is_atom]
         minimum = max(few, MIN_ROWS)
-        ranges = cut(uniques[rest], counts[rest], atoms, max(share, minimum), minimum) if rest.any() else []
+        ranges = cut(uniques[rest], counts[rest], atoms, share, minimum) if rest.any() else []
         grid = Grid.fit(uniques)
         limits = value_limits(uniques, counts, config.extremes)
         bins, bin_mass = Bins.fit(uniques[rest], counts[rest], ranges, atoms, grid, limits, few)
