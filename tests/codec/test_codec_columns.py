@@ -82,6 +82,7 @@ def test_identifiers_are_unique_and_in_the_form_of_the_source(name, fit):
     codes = np.zeros((700, 1), dtype=np.int64)
     ranges = [codec.decode(codes, None, first, seed=5)["id"] for first in (0, 700, 1400, 10_000)]
     assert all(r.type == array.type for r in ranges)
+    assert codec.decode(codes[:0], None, 700, seed=5).schema.equals(table.schema)
     made = [str(value) for r in ranges for value in r.to_pylist()]
     assert len(set(made)) == len(made)
     assert again.decode(codes[:10], None, 703, seed=5)["id"].to_pylist() == ranges[1].to_pylist()[3:13]
@@ -132,6 +133,7 @@ def test_gaussian_columns(missing, fit):
     assert codec.positions == 2
     decoded = codec.decode(encoded.codes, position, 0)["x"]
     assert decoded.null_count == table["x"].null_count
+    assert codec.decode(encoded.codes[:0], position[:0], 0).schema.equals(table.schema)
     inside = present & (values > np.sort(values)[10]) & (values < np.sort(values)[-10])
     assert np.array_equal(decoded.to_numpy(zero_copy_only=False)[inside], values[inside])
     assert np.isnan(decoded.to_numpy(zero_copy_only=False)).sum() == (~present).sum()

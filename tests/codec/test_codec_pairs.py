@@ -52,6 +52,7 @@ def test_functions_of_two_are_found_and_never_broken(dtype, fit, random_codes):
     codes = random_codes(codec, 20_000)
     decoded = codec.decode(codes, None, 0)
     assert again.decode(codes, None, 0).equals(decoded)
+    assert again.decode(codes[:0], None, 0).equals(decoded.slice(0, 0))
     rows = zip(*(decoded[name].to_pylist() for name in ("size", "article", "price")), strict=True)
     known = {(s, a): p for s, a, p in zip(*(table[n].to_pylist() for n in ("size", "article", "price")), strict=True)}
     made = {(s, a): p for s, a, p in rows}

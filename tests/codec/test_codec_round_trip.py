@@ -95,6 +95,7 @@ def test_exact_values_come_back(name, nulls, fit, random_codes):
     assert decoded.schema.equals(table.schema, check_metadata=True)
     decoded.validate(full=True)
     assert same(decoded.column(0), table["x"].combine_chunks())
+    assert codec.decode(encoded.codes[:0], None, 0).equals(decoded.slice(0, 0), check_metadata=True)
     assert decoded.column(1).equals(table["other"].combine_chunks())
 
     again = Codec.from_dict(json.loads(json.dumps(codec.to_dict())))
@@ -173,6 +174,7 @@ def test_what_is_not_learned_has_no_codes(fit):
         assert decoded[name].equals(table[name].combine_chunks())
     assert decoded["text"].null_count == ROWS
     assert set(decoded["needed"].to_pylist()) == {""}
+    assert codec.decode(codec.encode(table).codes[:0], None, 0).schema.equals(table.schema)
     assert [name for name, _ in codec.left_out] == ["text", "needed"]
     assert Codec.from_dict(json.loads(json.dumps(codec.to_dict()))).digest == codec.digest
 

@@ -128,6 +128,8 @@ class Labels:
 
     def texts(self, first: int, rows: int, seed: int) -> Array:
         """The texts of rows first..first+rows-1, an array of str [rows]."""
+        if not rows:  # numpy pads no empty array
+            return np.empty(0, dtype=str)
         digits = np.char.zfill(self.numbering.numbers(first, rows, seed).astype(str), self.width)
         return np.asarray(np.char.add(self.prefix, digits))
 
