@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import subprocess
+import sys
 from decimal import Decimal
 
 import numpy as np
@@ -198,6 +200,13 @@ def test_no_rows_and_batches_of_any_size(fit):
     assert pa.Table.from_batches(pieces).combine_chunks().to_batches()[0].equals(whole)
     streamed = np.concatenate([codec.encode(batch).codes for batch in table.to_batches(max_chunksize=77)])
     assert np.array_equal(streamed, codes)
+
+
+def test_the_codec_needs_neither_pandas_nor_torch():
+    """Generation never fits, and starts sooner without them."""
+    code = "import sys, vae_core.codec; print({'pandas', 'torch'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 def test_text_stays_a_dictionary_for_the_writer(fit):
