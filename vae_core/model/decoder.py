@@ -51,10 +51,10 @@ class Decoder(nn.Module):
         return cast(Likelihood, self.heads[group]), self.groups[group].index(j)
 
     def smoothed_embedding(self) -> Tensor:
-        """The embedding of every leaf, float32 [all leaves, hidden]; neighbours are the fine codes of one coarse code."""
+        """The embedding of every leaf, float32 [all leaves, hidden]; the fine codes of a coarse one are neighbours."""
         if self.smoothing.folded:
             return self.embedding
-        tables = self.embedding.split(self.layout.leaves)
+        tables = torch.split(self.embedding, self.layout.leaves)
         sizes = self.layout.sizes
         return torch.cat(
             [

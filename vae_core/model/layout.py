@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vae_core.codec import Codec
+from vae_core.codec.leaves import NumericLeaves
 from vae_core.codec.parts import Part
 
 SMOOTHING = 10.0  # pseudo-rows
@@ -148,15 +149,19 @@ class Layout:
 
 
 def refined(codec: Codec) -> list[int | None]:
-    """For each sub-column of `codec` the one that it refines: of a fine code the coarse one, if their pairs are few.
+    """For each sub-column of `codec` the one that it refines: of a fine code the coarse one.
 
-    Where they are many, the fine code is embedded by itself.
+    That is for levels and atoms, whose pairs mean something each, if there are not too many. The fine code of a bin
+    only says where in the coarse one a number lies: it is embedded by itself, and learned from more rows.
     """
     refines: list[int | None] = [None] * len(codec.sub_columns)
     for part in codec.parts:
         if isinstance(part, Part) and len(part.subs) == 2:
             coarse, fine = part.subs
-            if codec.sub_columns[coarse].size * codec.sub_columns[fine].size <= MAX_LEAVES:
+            few = codec.sub_columns[coarse].size * codec.sub_columns[fine].size <= MAX_LEAVES
+            leaves = part.leaves
+            bins = isinstance(leaves, NumericLeaves) and leaves.is_atom(np.arange(leaves.size)).mean() < 0.5
+            if few and not bins:
                 refines[fine] = coarse
     return refines
 
