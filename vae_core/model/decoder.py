@@ -26,16 +26,20 @@ class Decoder(nn.Module):
         self.hidden = hidden
         self.offsets: Tensor
         self.before: Tensor
+        self.order: Tensor
         self.register_buffer("offsets", torch.from_numpy(layout.offsets)[:, None], persistent=False)
-        self.register_buffer("before", torch.ones(len(layout.sizes), len(layout.sizes)).tril(), persistent=False)
         self.trunk = nn.Sequential(nn.Linear(latent_dim, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, hidden))
         self.embedding = nn.Parameter(torch.randn(sum(layout.leaves), hidden) * len(layout.sizes) ** -0.5)
         self.smoothing = OrdinalSmoothing([(v.size, v.ordered) for v in layout.variables])
         self.shift = nn.Parameter(torch.zeros(len(layout.sizes), hidden))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
         self.groups: dict[str, list[int]] = {}
         for j, variable in enumerate(layout.variables):
             self.groups.setdefault(_group(variable), []).append(j)
+        # Rows of one group of heads after another, so that each group's hidden states lie together.
+        order = torch.tensor([j for members in self.groups.values() for j in members])
+        self.register_buffer("order", order, persistent=False)
+        self.register_buffer("before", torch.ones(len(order), len(order)).tril()[order], persistent=False)
         self.heads = nn.ModuleDict(
             {
                 group: LIKELIHOODS[layout.variables[members[0]].likelihood](
@@ -64,7 +68,7 @@ class Decoder(nn.Module):
         )
 
     def hidden_states(self, z: Tensor, leaves: Tensor) -> Tensor:
-        """h_j of every variable, given the true leaves before it.
+        """h_j of every variable, given the true leaves before it, in the order `order`.
 
         Args:
             z: float32 [n, latent].
@@ -76,9 +80,11 @@ class Decoder(nn.Module):
         embedded = nn.functional.embedding(leaves[:-1] + self.offsets[:-1], self.smoothed_embedding())
         terms = torch.cat([self.trunk(z)[None], embedded]).flatten(1)
         # A cumulative sum, as a product with a triangle of ones: it runs on all cores, forward and backward.
-        return torch.mm(self.before, terms).view(-1, len(z), self.hidden) + self.shift[:, None]
+        return torch.mm(self.before, terms).view(-1, len(z), self.hidden) + self.shift[self.order, None]
 
-    def nll(self, z: Tensor, codes: Tensor, leaves: Tensor, values: Tensor) -> Tensor:
+    def nll(
+        self, z: Tensor, codes: Tensor, leaves: Tensor, values: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
         """-log p(x_j | x_{<j}, z) of every variable, in nats.
 
         Args:
@@ -86,24 +92,24 @@ class Decoder(nn.Module):
             codes: int64 [variables, n].
             leaves: int64 [variables, n], leaf ids of the same rows.
             values: float32 [gaussian variables, n], standardised.
+            generator: source of the dropout, in training.
 
         Returns:
             float32 [variables, n].
         """
-        # One dropout mask a row for all its variables (Gal & Ghahramani 2016): a unit is there for all or for none.
-        kept = self.dropout(torch.ones(len(z), self.hidden, device=z.device))
-        active = torch.relu_(self.hidden_states(z, leaves)) * kept
+        active = torch.relu_(self.hidden_states(z, leaves))
+        if self.training and self.dropout > 0:
+            # One mask a row for all its variables (Gal & Ghahramani 2016): a unit is there for all or for none.
+            kept = torch.rand(len(z), self.hidden, generator=generator, device=z.device) >= self.dropout
+            active = active * (kept / (1 - self.dropout))
         nothing = torch.zeros_like(codes[0])
-        parts: list[Tensor | None] = [None] * len(codes)
-        for group, members in self.groups.items():
-            index = torch.tensor(members, device=active.device)
+        costs = []
+        by_group = torch.split(active, [len(members) for members in self.groups.values()])
+        for (group, members), of_group in zip(self.groups.items(), by_group, strict=True):
             parents = [self.layout.variables[j].parent for j in members]
             given = torch.stack([nothing if parent is None else leaves[parent] for parent in parents])
-            head = cast(Likelihood, self.heads[group])
-            nll = head.nll(active.index_select(0, index), codes[index], given, values)
-            for j, part in zip(members, nll, strict=True):
-                parts[j] = part
-        return torch.stack([part for part in parts if part is not None])
+            costs.append(cast(Likelihood, self.heads[group]).nll(of_group, codes[members], given, values))
+        return torch.cat(costs)[torch.argsort(self.order)]
 
 
 def _group(variable: Variable) -> str:

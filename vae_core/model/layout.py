@@ -27,7 +27,7 @@ class Variable:
         parent: index of an earlier variable whose leaf selects the row of `counts`, or None.
         refines: index of the variable whose code this one refines (a fine code's coarse one), or None.
         counts: float64 [rows, size], occurrences in the training rows; rows = 1 without a parent.
-        possible: bool [rows, size], codes that occur or may be generated.
+        possible: bool [rows, size], codes that may occur or be generated.
         allowed: bool [rows, size], codes that may be generated.
         column: of the source.
         ordered: how many codes, from the first, stand in the order of their values.
@@ -96,7 +96,8 @@ class Layout:
                     likelihood=likelihood,
                     parent=parent,
                     counts=counts.astype(np.float64),
-                    possible=allowed | (counts > 0),
+                    # A pooled level is never generated, but any row may have it.
+                    possible=allowed | (counts > 0) | ((sub.allowed is None or sub.allowed.ndim == 1)),
                     allowed=allowed,
                     edges=sub.edges if sub.gaussian else None,
                     ordered=int(sub.ordered),
@@ -108,12 +109,12 @@ class Layout:
 
     @property
     def default_hidden(self) -> int:
-        """Width of the decoder when the configuration gives none: 20 units an ordered column, within [64, 256].
+        """Width of the decoder when the configuration gives none: 20 units an ordered column, within [64, 160].
 
         Levels are told apart by tables; what numbers say about each other takes hidden units (docs/decisions.md).
         """
         ordered = {variable.column for variable in self.variables if variable.ordered > 2}
-        return int(np.clip(20 * len(ordered) // 32 * 32, 64, 256))
+        return int(np.clip(20 * len(ordered) // 32 * 32, 64, 160))
 
     @property
     def sizes(self) -> list[int]:

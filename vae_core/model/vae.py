@@ -83,12 +83,12 @@ class VAE(nn.Module):
         Args:
             codes: int64 [n, variables].
             values: float32 [n, gaussian variables], standardised.
-            generator: source of the posterior noise.
+            generator: source of the posterior noise and, in training, of the dropout.
         """
         leaves = self.leaves(codes)
         mu, log_var = self.encoder(codes)
         z = reparameterize(mu, log_var, generator)
-        nll = self.decoder.nll(z, codes.T.contiguous(), leaves.T.contiguous(), values.T)
+        nll = self.decoder.nll(z, codes.T.contiguous(), leaves.T.contiguous(), values.T, generator)
         return Elbo(nll, gaussian_kl(mu, log_var), mu, log_var)
 
     def leaves(self, codes: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from vae_core.schema import Schema
 from vae_core.split import holdout_mask
 from vae_core.store import Artifact, Store, digest_of, version_of
 from vae_core.training.calibration import calibrate
+from vae_core.training.device import processor
 from vae_core.training.latent import latent_use
 from vae_core.training.loop import TrainingResult, fit
 
@@ -56,8 +57,9 @@ def train(snapshot: Artifact, config: TrainingConfig, store: Store, name: str, p
         schema = Schema.from_dict(json.loads((snapshot.folder / "schema.json").read_text()))
         codec, codes, values, holdout = encode_snapshot(snapshot.folder, schema, config)
         layout = Layout.from_codec(codec, codes[~holdout], dependence_tree(codec, codes[~holdout]))
-        result = fit(layout, codes, values, holdout, config, progress)
-        calibrate(result.model, config.seed)
+        with processor():
+            result = fit(layout, codes, values, holdout, config, progress)
+            calibrate(result.model, config.seed)
         manifest = {
             "digest": key,
             "inputs": inputs,
