@@ -18,6 +18,7 @@ from vae_core.model.likelihoods.categorical import IMPOSSIBLE
 
 Array = npt.NDArray[np.float32]
 BELOW_ONE = np.float32(1 - 2**-24)
+SHRUNK = np.float32(1 - 2**-20)  # keeps a cumulative probability below 1, however it is rounded
 
 
 @dataclass
@@ -52,8 +53,8 @@ class Context:
         """The variable being drawn."""
         return self.decoder.layout.variables[self.j]
 
-    def bias(self, table: Array) -> str:
-        """The row of a bias table [rows, size] for the leaf that the variable's parent has drawn."""
+    def bias(self, table: npt.NDArray[np.generic]) -> str:
+        """The row of a table [rows, size] for the leaf that the variable's parent has drawn."""
         parent = self.variable.parent
         if parent is None:
             return self.graph.constant(table[0])
@@ -114,29 +115,25 @@ def draw_categorical(context: Context) -> Draw:
     weight = graph.constant(_numpy(head.weight)[member, :, :size])
     logits = graph.add("Gemm", context.active, weight, context.bias(bias))
     probability = graph.add("Softmax", logits, axis=1)
+    last = np.array([np.flatnonzero(row)[-1] for row in variable.allowed])
+    columns = size if context.position else int(last.max())
+    if columns == 0:
+        zero = graph.add("Mul", context.uniform, graph.constant(np.zeros((1, 1), np.float32), "nought"))
+        return Draw(graph.add("Cast", zero, to=INT32), logits)
+    # u - (cumulative probability), in one product; its floor is 0 where the cumulative probability is passed, else -1.
+    triangle = graph.constant(-SHRUNK * np.triu(np.ones((size, columns), np.float32)), f"triangle_{size}_{columns}")
+    ahead = graph.add("Gemm", probability, triangle, context.uniform)
     axis = graph.constant(np.array([1], np.int64), "axis_1")
-    lasts = {int(np.flatnonzero(row)[-1]) for row in variable.allowed}
-    last = max(lasts)
-    if not context.position and len(lasts) == 1 and last > 0:
-        # The last possible code is the same whatever the parent: what is not below it, is it. No total is needed.
-        triangle = graph.constant(np.triu(np.ones((size, last), np.float32)), f"triangle_{size}_{last}")
-        passed = graph.add("LessOrEqual", graph.add("MatMul", probability, triangle), context.uniform)
-        count = graph.add("ReduceSum", graph.add("Cast", passed, to=FLOAT), axis, keepdims=1)
-        return Draw(graph.add("Cast", count, to=INT32), logits)
-    triangle = graph.constant(np.triu(np.ones((size, size), np.float32)), f"triangle_{size}")
-    cumulative = graph.add("MatMul", probability, triangle)
-    ends = [graph.constant(np.array([v], np.int64), f"bound_{v}") for v in (size - 1, size, 1)]
-    total = graph.add("Slice", cumulative, ends[0], ends[1], ends[2])
-    # u times the total, which rounding leaves near 1: so no draw falls past the last possible code.
-    target = graph.add("Mul", context.uniform, total)
-    passed = graph.add("Cast", graph.add("LessOrEqual", cumulative, target), to=FLOAT)
-    code = graph.add("Cast", graph.add("ReduceSum", passed, axis, keepdims=1), to=INT32)
+    below = graph.add("ReduceSum", graph.add("Floor", ahead), axis, keepdims=1)
+    count = graph.add("Add", below, graph.constant(np.full((1, 1), columns, np.float32), f"count_{columns}"))
+    code = graph.add("Cast", count, to=INT32)
+    if (last < columns).any():  # no draw falls past the last possible code
+        code = graph.add("Min", code, context.bias(last.astype(np.int32)[:, None]))
     if not context.position:
         return Draw(code, logits)
-    upper = graph.add("GatherElements", cumulative, code, axis=1)
+    behind = graph.add("GatherElements", ahead, code, axis=1)
     mass = graph.add("GatherElements", probability, code, axis=1)
-    from_top = graph.add("Div", graph.add("Sub", upper, target), mass)
-    inside = graph.add("Sub", graph.constant(np.ones((1, 1), np.float32), "one"), from_top)
+    inside = graph.add("Add", graph.add("Div", behind, mass), graph.constant(np.ones((1, 1), np.float32), "one"))
     bounds = graph.constant(np.float32(0), "zero"), graph.constant(BELOW_ONE, "below_one")
     return Draw(code, logits, graph.add("Clip", inside, *bounds))
 
