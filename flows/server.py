@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -60,17 +60,16 @@ def temporary_server(meanwhile: Callable[[], object]) -> Iterator[None]:
     Raises:
         VaesynthError: the server did not start.
     """
-    import prefect.settings
+    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
-    if prefect.settings.PREFECT_API_URL.value():
+    with ExitStack() as stack:
+        if PREFECT_API_URL.value():
+            meanwhile()
+        else:
+            url = stack.enter_context(_process(PREFECT_HOME.value(), meanwhile))
+            stack.enter_context(temporary_settings({PREFECT_API_URL: url}))
+        stack.callback(_drain)
         yield
-        return
-    home = prefect.settings.PREFECT_HOME.value()
-    with _process(home, meanwhile) as url, prefect.settings.temporary_settings({prefect.settings.PREFECT_API_URL: url}):
-        try:
-            yield
-        finally:
-            _drain()
 
 
 @contextmanager

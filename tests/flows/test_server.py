@@ -70,8 +70,13 @@ def scheduled(client: httpx.Client, name: str, parameters: dict[str, Any]) -> st
     deployment = client.get(f"/deployments/name/{name}").raise_for_status().json()
     at = (datetime.now(UTC) + timedelta(seconds=2)).isoformat()
     body = {"parameters": parameters, "state": {"type": "SCHEDULED", "state_details": {"scheduled_time": at}}}
-    run = client.post(f"/deployments/{deployment['id']}/create_flow_run", json=body).raise_for_status().json()
-    return str(run["id"])
+    deadline = time.monotonic() + 30
+    while True:
+        answer = client.post(f"/deployments/{deployment['id']}/create_flow_run", json=body)
+        # The server's SQLite is busy at times; Prefect's own client tries again too.
+        if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
+            return str(answer.raise_for_status().json()["id"])
+        time.sleep(0.5)
 
 
 def ended(client: httpx.Client, run: str, seconds: float) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -30,7 +32,15 @@ for _command in (run, ingest, train, export, evaluate, generate, verify, show, l
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit: errors are one line on stderr."""
-    sys.exit(call(args))
+    code = call(args)
+    if "prefect" in sys.modules:
+        # What there was to tell Prefect's server is told. Its own exit would wait, for half a minute at times, for one
+        # that is slow or gone.
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def call(args: Sequence[str] | None = None) -> int:
