@@ -36,7 +36,7 @@ def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, list[s
 
 
 def two_sample_score(real: pd.DataFrame, synthetic: pd.DataFrame) -> float:
-    """sdmetrics' detection metric with XGBoost: 1 - mean over folds of 2·max(1/2, AUC) - 1."""
+    """Sdmetrics' detection metric with XGBoost: 1 - mean over folds of 2·max(1/2, AUC) - 1."""
     transformer = HyperTransformer()
     x = np.concatenate([transformer.fit_transform(real).to_numpy(), transformer.transform(synthetic).to_numpy()])
     y = np.repeat([1, 0], [len(real), len(synthetic)])

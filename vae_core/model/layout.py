@@ -109,12 +109,12 @@ class Layout:
 
     @property
     def default_hidden(self) -> int:
-        """Width of the decoder when the configuration gives none: 20 units an ordered column, within [64, 160].
+        """Width of the decoder when the configuration gives none: 16 units an ordered column, within [64, 160].
 
         Levels are told apart by tables; what numbers say about each other takes hidden units (docs/decisions.md).
         """
         ordered = {variable.column for variable in self.variables if variable.ordered > 2}
-        return int(np.clip(20 * len(ordered) // 32 * 32, 64, 160))
+        return int(np.clip(16 * len(ordered) // 32 * 32, 64, 160))
 
     @property
     def sizes(self) -> list[int]:
