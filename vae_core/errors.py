@@ -1,15 +1,15 @@
 """Errors that a user sees: one line that says what, where, and what to do.
 
-    VaesynthError                 exit code 1
-    ├── InputError                exit code 2: something the user gave is unusable
-    │   ├── SourceError           the data: missing, empty, malformed, of a wrong type
-    │   ├── ConfigError           the configuration: unknown key, impossible override, bad name
-    │   └── ArtifactError         an artifact: not found, changed on disk, of another format
-    ├── StorageError              exit code 1: read-only store, full disk (OSError, made readable)
-    ├── BusyError                 exit code 1: another run holds the lock
-    ├── MissingDependencyError    exit code 2: an extra is not installed
-    ├── TrainingError             exit code 1: training diverged
-    └── GateRefusedError          exit code 3: quality beyond the thresholds; nothing was published
+VaesynthError                 exit code 1
+├── InputError                exit code 2: something the user gave is unusable
+│   ├── SourceError           the data: missing, empty, malformed, of a wrong type
+│   ├── ConfigError           the configuration: unknown key, impossible override, bad name
+│   └── ArtifactError         an artifact: not found, changed on disk, of another format
+├── StorageError              exit code 1: read-only store, full disk (OSError, made readable)
+├── BusyError                 exit code 1: another run holds the lock
+├── MissingDependencyError    exit code 2: an extra is not installed
+├── TrainingError             exit code 1: training diverged
+└── GateRefusedError          exit code 3: quality beyond the thresholds; nothing was published
 """
 
 from __future__ import annotations
