@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--bootstrap", action="store_true")
+    parser.add_argument("--store", type=Path, help="keep the models here; a temporary folder when not given")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     results = []
@@ -74,7 +75,7 @@ def main() -> None:
                     how: dict[str, Any] = {"bootstrap": True}
                 else:
                     config = TrainingConfig(seed=seed, max_minutes=arguments.minutes)
-                    synthetic, how = synthesize(table, config, Store(Path(scratch) / "store"), name)
+                    synthetic, how = synthesize(table, config, Store(arguments.store or scratch), name)
                 figures = {
                     "table": name,
                     "seed": seed,

@@ -97,7 +97,7 @@ class Layout:
                     parent=parent,
                     counts=counts.astype(np.float64),
                     # A pooled level is never generated, but any row may have it.
-                    possible=allowed | (counts > 0) | ((sub.allowed is None or sub.allowed.ndim == 1)),
+                    possible=allowed | (counts > 0) | (sub.allowed is None or sub.allowed.ndim == 1),
                     allowed=allowed,
                     edges=sub.edges if sub.gaussian else None,
                     ordered=int(sub.ordered),
