@@ -113,7 +113,9 @@ class GateConfig(_Strict):
     )
     max_trend_error: float = Field(0.15, ge=0, le=1, description="mean error of pair trends, beyond the noise floor")
     max_two_sample_auc: float = Field(0.85, ge=0.5, le=1, description="AUC of a classifier of real against synthetic")
-    max_utility_loss: float = Field(0.10, ge=0, le=1, description="train-on-real score minus train-on-synthetic score")
+    max_utility_loss: float = Field(
+        0.10, ge=0, le=1, description="train-on-real minus train-on-synthetic score, beyond the noise floor"
+    )
     max_null_error: float = Field(
         0.05, ge=0, le=1, description="largest difference of a column's missing share, beyond the noise floor"
     )

@@ -43,11 +43,12 @@ def figures(metrics: dict[str, Any], gate: GateConfig) -> list[Figure]:
     def beyond_floor(allowed: float, metric: dict[str, Any]) -> float:
         return allowed + float(metric["floor"] or 0.0)
 
+    lost = beyond_floor(gate.max_utility_loss, utility)
     rows: list[tuple[str, str, float | None, float | None, float]] = [
         ("shape_error", "shape error", shape["value"], shape["floor"], beyond_floor(gate.max_shape_error, shape)),
         ("trend_error", "trend error", trend["value"], trend["floor"], beyond_floor(gate.max_trend_error, trend)),
         ("two_sample_auc", "two-sample AUC", auc["value"], auc["floor"], gate.max_two_sample_auc),
-        ("utility_loss", f"utility loss{target}", utility["loss"], None, gate.max_utility_loss),
+        ("utility_loss", f"utility loss{target}", utility["loss"], utility["floor"], lost),
         ("null_error", "missing share error", nulls["value"], nulls["floor"], beyond_floor(gate.max_null_error, nulls)),
         (
             "copy_excess",

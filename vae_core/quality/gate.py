@@ -39,21 +39,22 @@ class Violation:
 def check(metrics: dict[str, Any], config: GateConfig) -> list[Violation]:
     """What in `metrics` (see `assess`) is beyond the thresholds.
 
-    Shape, trend and missing values may exceed what a second real sample scores by their threshold: with few rows or
-    many rare levels that alone is far from 0. A metric that is not defined is not judged.
+    Shape, trend, utility and missing values may exceed what a second real sample scores by their threshold: with few
+    rows or many rare levels that alone is far from 0 (utility: 1/√held-out rows). What is not defined is not judged.
     """
     if not config.enabled:
         return []
     shape, trend, auc = metrics["shape_error"], metrics["trend_error"], metrics["two_sample_auc"]
     utility, nulls, copies = metrics["utility"], metrics["null_error"], metrics["copies"]
     pairs = tuple(f"{pair['a']} × {pair['b']}" for pair in trend["pairs"][:_NAMED])
+    target = () if utility["target"] is None else (utility["target"],)
     telling = {name: max(found["alone"] - 0.5, found["importance"]) for name, found in auc["columns"].items()}
     excess = {name: value and value - (shape["floors"][name] or 0.0) for name, value in shape["columns"].items()}
     above = [
         _beyond_floor("shape_error", shape, config.max_shape_error, _worst(excess)),
         _beyond_floor("trend_error", trend, config.max_trend_error, pairs),
         Violation("two_sample_auc", auc["value"], config.max_two_sample_auc, _worst(telling)),
-        Violation("utility_loss", utility["loss"], config.max_utility_loss, _named(utility["target"])),
+        _beyond_floor("utility_loss", utility | {"value": utility["loss"]}, config.max_utility_loss, target),
         _beyond_floor("null_error", nulls, config.max_null_error, _worst(nulls["columns"])),
         Violation("copy_excess", copies["synthetic"] - copies["holdout"], config.max_copy_excess),
     ]
@@ -83,7 +84,3 @@ def _beyond_floor(name: str, metric: dict[str, Any], allowed: float, columns: tu
 def _worst(columns: dict[str, float | None]) -> tuple[str, ...]:
     known = sorted(((value, name) for name, value in columns.items() if value and value > 0), reverse=True)
     return tuple(name for _, name in known[:_NAMED])
-
-
-def _named(column: str | None) -> tuple[str, ...]:
-    return () if column is None else (column,)
