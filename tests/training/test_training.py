@@ -15,10 +15,11 @@ from vae_core.errors import ConfigError
 from vae_core.export.stage import load_model
 from vae_core.ingest import ingest
 from vae_core.model import Layout, dependence_tree
-from vae_core.split import holdout_mask
+from vae_core.model.sampling import sample
+from vae_core.schema import Schema
 from vae_core.store import Store
 from vae_core.training import train
-from vae_core.training.loop import fit
+from vae_core.training.loop import evaluate, fit
 from vae_core.training.stage import encode_snapshot
 
 CONFIG = TrainingConfig(max_steps=300, hidden=32, latent_dim=4, free_nats=2.0, codec=CodecConfig(max_leaves=64))
@@ -72,8 +73,6 @@ def test_standing_model_is_returned_as_it_is(trained):
 
 
 def test_calibration_gives_the_marginals_of_the_training_rows(trained):
-    from vae_core.model.sampling import sample
-
     model, snapshot, _ = trained
     schema = Codec.from_dict(json.loads(model.file("codec.json").read_text())).schema
     codec, codes, _, holdout = encode_snapshot(snapshot.folder, schema, CONFIG)
@@ -89,55 +88,38 @@ def test_calibration_gives_the_marginals_of_the_training_rows(trained):
             assert distance < 0.02, sub.name
 
 
-def wine():
-    frame = load_wine(as_frame=True).frame
-    return frame, holdout_mask(len(frame), 0.2, 0)
+@pytest.fixture
+def wine(tmp_path):
+    """178 wines: fits them with a configuration; returns the result, and the held-out codes and values."""
+
+    def learn(config):
+        snapshot = ingest(load_wine(as_frame=True).frame, SchemaConfig(), Store(tmp_path), "wine")
+        schema = Schema.from_dict(json.loads(snapshot.file("schema.json").read_text()))
+        codec, codes, values, holdout = encode_snapshot(snapshot.folder, schema, config)
+        layout = Layout.from_codec(codec, codes[~holdout], dependence_tree(codec, codes[~holdout]))
+        result = fit(layout, codes, values, holdout, config)
+        return result, torch.from_numpy(codes[holdout]), torch.from_numpy(values[holdout])
+
+    return learn
 
 
-def test_time_budget_is_kept(tmp_path):
-    frame, _ = wine()
-    snapshot = ingest(frame, SchemaConfig(), Store(tmp_path), "wine")
-    schema = snapshot_schema(snapshot)
-    config = TrainingConfig(max_minutes=0.02, max_steps=10**6, hidden=32)
-    codec, codes, values, holdout = encode_snapshot(snapshot.folder, schema, config)
-    result = fit(
-        Layout.from_codec(codec, codes[~holdout], dependence_tree(codec, codes[~holdout])),
-        codes,
-        values,
-        holdout,
-        config,
-    )
+def test_time_budget_is_kept(wine):
+    result, *_ = wine(TrainingConfig(max_minutes=0.02, max_steps=10**6, hidden=32))
     assert result.stopped in ("time budget", "held-out ELBO stopped improving")
     assert result.seconds < 5
 
 
-def test_early_stopping_keeps_the_best_weights(tmp_path):
+def test_early_stopping_keeps_the_best_weights(wine):
     """178 wines are learned by heart in some hundred steps: the held-out ELBO turns, and training stops by itself."""
-    frame, _ = wine()
-    snapshot = ingest(frame, SchemaConfig(), Store(tmp_path), "wine")
-    schema = snapshot_schema(snapshot)
-    config = TrainingConfig(max_steps=4000, hidden=64, dropout=0.0, device="cpu")
-    codec, codes, values, holdout = encode_snapshot(snapshot.folder, schema, config)
-    result = fit(
-        Layout.from_codec(codec, codes[~holdout], dependence_tree(codec, codes[~holdout])),
-        codes,
-        values,
-        holdout,
-        config,
-    )
+    result, codes, values = wine(TrainingConfig(max_steps=4000, hidden=64, dropout=0.0, device="cpu"))
     assert result.stopped == "held-out ELBO stopped improving"
     assert result.steps < 4000
-    with torch.no_grad():
-        from vae_core.training.loop import evaluate
-
-        kept, _ = evaluate(result.model, torch.from_numpy(codes[holdout]), torch.from_numpy(values[holdout]))
-    assert kept == pytest.approx(min(result.curves.holdout_loss), abs=1e-3)
+    assert evaluate(result.model, codes, values)[0] == pytest.approx(min(result.curves.holdout_loss), abs=1e-3)
 
 
 def test_gaussian_likelihood_learns_a_real_column(tmp_path):
-    frame, _ = wine()
     overrides = SchemaConfig.model_validate({"columns": {"alcohol": {"likelihood": "gaussian"}}})
-    snapshot = ingest(frame, overrides, Store(tmp_path), "wine")
+    snapshot = ingest(load_wine(as_frame=True).frame, overrides, Store(tmp_path), "wine")
     config = TrainingConfig(max_steps=300, hidden=32, device="cpu")
     model = train(snapshot, config, Store(tmp_path), "wine")
     nats = record(model)["nats"]["alcohol"]
@@ -155,9 +137,3 @@ def test_cuda_is_refused_where_there_is_none(tmp_path, planes):
 
 def test_weights_are_plain_tensors(trained):
     assert all(t.dtype == torch.float32 for t in load_file(trained[0].file("weights.safetensors")).values())
-
-
-def snapshot_schema(snapshot):
-    from vae_core.schema import Schema
-
-    return Schema.from_dict(json.loads(snapshot.file("schema.json").read_text()))
