@@ -250,3 +250,13 @@ def test_a_store_that_cannot_be_written_is_one_line(
     assert "read-only" in refused(in_process(capsys, "ingest", source, "--store", "/sys/vaesynth"), 1)
     (tmp_path / "artifacts").write_text("")
     assert "not a folder" in refused(in_process(capsys, "ingest", source), 1)
+
+
+def test_a_missing_extra_is_named_with_its_remedy(tmp_path: Path) -> None:
+    """Where only the extra `worker` is installed, there is no Prefect."""
+    (tmp_path / "data.csv").write_text("a,b\n" + "1,x\n2,y\n" * 50)
+    script = "import sys; sys.modules['prefect'] = None; from vae_core.cli import call; sys.exit(call())"
+    process = [sys.executable, "-c", script, "run", "data.csv"]
+    done = subprocess.run(process, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
+    line = refused(Ended(done.returncode, done.stdout, done.stderr))
+    assert "this command needs prefect: pip install 'vaesynth[cpu]'" in line

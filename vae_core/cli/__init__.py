@@ -15,6 +15,8 @@ from vae_core.cli.run import run
 from vae_core.cli.stages import evaluate, export, generate, ingest, train
 
 INTERRUPTED = 130
+# What the extra `pipeline` installs and a generation worker does without.
+PIPELINE_PACKAGES = ("charset_normalizer", "jinja2", "onnx", "prefect", "safetensors", "scipy", "sklearn", "torch")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -66,7 +68,7 @@ def call(args: Sequence[str] | None = None) -> int:
 
 
 def _failed(error: Exception, debug: bool) -> int:
-    from vae_core.errors import VaesynthError
+    from vae_core.errors import MissingDependencyError, VaesynthError
 
     if debug:
         import traceback
@@ -74,6 +76,10 @@ def _failed(error: Exception, debug: bool) -> int:
         traceback.print_exception(error)
     if isinstance(error, VaesynthError):
         return _say(f"error: {error}", error.exit_code)
+    package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if package in PIPELINE_PACKAGES:
+        line = f"error: this command needs {package}: pip install 'vaesynth[cpu]' (or 'vaesynth[gpu]' for CUDA)"
+        return _say(line, MissingDependencyError.exit_code)
     hint = "" if debug else " (--debug shows where)"
     return _say(f"error: unexpected {type(error).__name__}: {error}{hint}", 1)
 
