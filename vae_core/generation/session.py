@@ -56,7 +56,6 @@ class Graph:
         self.path = model.folder / file
         self._session = _session(self.path, device, threads)
         self.provider = str(self._session.get_providers()[0])
-        self._outputs = [output.name for output in self._session.get_outputs()]
         self._inputs = {value.name: value.shape for value in self._session.get_inputs()}
         properties = dict(self._session.get_modelmeta().custom_metadata_map)
         _check_metadata(self.path, properties, {"model_digest": model.digest})
