@@ -120,6 +120,7 @@ def evaluate(model: str, config: str | None, publish: bool, store: str | None, a
 
 @click.command()
 @click.argument("model")
+@options.config_file
 @click.option("--rows", type=click.IntRange(min=0), metavar="N", required=True, help="Rows to generate.")
 @click.option("--seed", type=click.IntRange(min=0), metavar="S", help="Row i of a seed is always the same.")
 @options.output
@@ -130,6 +131,7 @@ def evaluate(model: str, config: str | None, publish: bool, store: str | None, a
 @options.common
 def generate(
     model: str,
+    config: str | None,
     rows: int,
     seed: int | None,
     output: str | None,
@@ -150,7 +152,7 @@ def generate(
 
     settings = options.section(
         GenerationConfig,
-        None,
+        config,
         "generation",
         rows=rows,
         seed=seed,
