@@ -131,7 +131,7 @@ class Folder:
             ArtifactError: the folder belongs to another run.
             ConfigError: it holds an unfinished dataset and `resume` is off, or files of something else.
         """
-        there = [path.name for path in self.path.iterdir() if path.name != ".lock"]
+        there = [path.name for path in self.path.iterdir() if path.name not in (".lock", self._records.name)]
         owner = self._owner()
         if owner is None and there:
             raise ConfigError(
@@ -144,8 +144,9 @@ class Folder:
             )
         if owner is not None and not resume:
             raise ConfigError(f"{self.path}: holds an unfinished dataset; go on with --resume, or delete the folder")
-        for leftover in self.path.glob(".part-*.tmp-*"):
-            leftover.unlink()
+        for pattern in (".part-*.tmp-*", ".manifest.json.tmp-*", f"{self._records.name}/.*.tmp-*"):
+            for leftover in self.path.glob(pattern):
+                leftover.unlink()
         (self.path / "manifest.json").unlink(missing_ok=True)
         self._records.mkdir(exist_ok=True)
         write_json(self._records / _RUN, vars(self.run))
@@ -153,8 +154,9 @@ class Folder:
     def _owner(self) -> str | None:
         """Digest of the run that this folder was made for; None when it wasn't made by a run at all."""
         data = _read(self._records / _RUN)
-        if data is None:
-            return "unreadable" if self._records.is_dir() and any(self._records.iterdir()) else None
+        if data is None:  # nothing but a beginning of `run.json`: a run was killed at its first step
+            begun = self._records.is_dir() and {path.name.partition(".tmp-")[0] for path in self._records.iterdir()}
+            return "unreadable" if begun and begun != {f".{_RUN}"} else None
         return str(data.get("digest"))
 
     def keep(self, shards: Sequence[Shard]) -> list[Shard]:
