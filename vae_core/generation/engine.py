@@ -25,7 +25,8 @@ class Work:
     """What an engine is asked to do.
 
     Attributes:
-        make: makes a sampler; each worker has its own.
+        make: makes a sampler; each worker has its own. It can be pickled, for workers elsewhere.
+        first: a sampler that is made already.
         folder: where the shards go.
         shards: those to generate.
         workers: at once.
@@ -33,7 +34,8 @@ class Work:
         stop: set from outside to finish the shards that were begun and start no other.
     """
 
-    make: Callable[[], Sampler]
+    make: Callable[..., Sampler]
+    first: Sampler
     folder: Folder
     shards: Sequence[Shard]
     workers: int
@@ -80,6 +82,7 @@ class _Local:
         self.abort = threading.Event()
         self.events: queue.SimpleQueue[int | BaseException | None] = queue.SimpleQueue()
         self._tasks = self._cut(asked.shards)
+        self._samplers = iter([asked.first])
         self._lock = threading.Lock()
         # Taken before a task and given back when it is written. Tasks are taken in order, so the next one to be
         # written is always in somebody's hands, and nobody waits for ever.
@@ -108,7 +111,7 @@ class _Local:
     def work(self) -> None:
         """Decode and write until nothing is left: the body of a thread."""
         try:
-            sampler = self.asked.make()
+            sampler = next(self._samplers, None) or self.asked.make()
             while (task := self._take(sampler.schema)) is not None:
                 pen, group, first_row, rows = task
                 pen.put(group, sampler.encoded(rows, self.asked.folder.run.seed, first_row), self._written)

@@ -70,8 +70,8 @@ def generate(
             progress(count, run.rows)
 
         todo = sorted(set(shards) - set(kept), key=lambda shard: shard.index)
-        stop, ready = threading.Event(), iter([first])
-        work = Work(lambda: next(ready, None) or make(), folder, todo, cores(config.workers), done, stop)
+        stop = threading.Event()
+        work = Work(make, first, folder, todo, cores(config.workers), done, stop)
         try:
             with _stopped_by_sigterm(stop):
                 ENGINES[config.engine](work)
