@@ -151,6 +151,16 @@ class Folder:
         self._records.mkdir(exist_ok=True)
         write_json(self._records / _RUN, vars(self.run))
 
+    def prepared(self) -> bool:
+        """Whether the folder, as this process sees it, is ready for this run's shards."""
+        return self._owner() == self.run.digest
+
+    def sweep(self, shards: Sequence[Shard]) -> None:
+        """Remove what killed writers left of `shards`."""
+        for shard in shards:
+            for leftover in self.path.glob(f".{shard.file}.tmp-*"):
+                leftover.unlink(missing_ok=True)
+
     def _owner(self) -> str | None:
         """Digest of the run that this folder was made for; None when it wasn't made by a run at all."""
         data = _read(self._records / _RUN)
