@@ -58,8 +58,9 @@ def call(args: Sequence[str] | None = None) -> int:
     except click.UsageError as error:
         help_ = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
         return _say(f"error: {error.format_message()}{help_}", error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        return _say("interrupted; run the same command again to go on", INTERRUPTED)
+    except (click.Abort, KeyboardInterrupt) as error:
+        said = str(error.__cause__ or error)  # a command that knows better says it; click puts its Abort around
+        return _say(said or "interrupted; run the same command again to go on", INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output left; nobody is told
         return 1

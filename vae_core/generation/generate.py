@@ -41,7 +41,7 @@ def generate(
         ArtifactError: the model was changed or isn't exported; the folder belongs to another run.
         ConfigError: the output can't be used, or the device isn't there.
         StorageError: read-only folder, full disk. The shards that are finished stay and are used by the next run.
-        VaesynthError: the run was asked to stop (SIGTERM) before all shards were finished.
+        VaesynthError: the run was asked to stop (SIGTERM) before all shards were finished; those begun are finished.
         KeyboardInterrupt: likewise, by the user; its text says how to go on.
     """
     make = partial(Sampler, model, device=config.device, batch_size=config.batch_size)
@@ -67,19 +67,19 @@ def generate(
         def done(rows: int) -> None:
             nonlocal count
             count += rows
-            progress(count, run.rows)
+            progress(count, run.rows, "finishing what was begun" if stop.is_set() else "")
 
         todo = sorted(set(shards) - set(kept), key=lambda shard: shard.index)
         stop = threading.Event()
         work = Work(make, first, folder, todo, cores(config.workers), done, stop)
         try:
-            with _stopped_by_sigterm(stop):
+            with _stopped_by_signals(stop) as came:
                 ENGINES[config.engine](work)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_stopped(folder, shards)) from None
         files = folder.files(shards)
         if len(files) < len(shards):
-            raise VaesynthError(_stopped(folder, shards))
+            raise (KeyboardInterrupt if signal.SIGINT in came else VaesynthError)(_stopped(folder, shards))
         fields = {
             "digest": run.digest,
             "inputs": {"model": model.digest},
@@ -132,18 +132,26 @@ def cores(workers: int | None) -> int:
 
 
 @contextmanager
-def _stopped_by_sigterm(stop: threading.Event) -> Iterator[None]:
-    """Let SIGTERM set `stop`, where nobody else handles it; a second one ends the process."""
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
+def _stopped_by_signals(stop: threading.Event) -> Iterator[set[int]]:
+    """Let SIGTERM and Ctrl-C set `stop`, where nobody else handles them; a second one ends the run at once.
+
+    Yields the set of the signals that came.
+    """
+    came: set[int] = set()
+    usual = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    if threading.current_thread() is not threading.main_thread():
+        usual = {}
+    ours = {number: handler for number, handler in usual.items() if signal.getsignal(number) == handler}
 
     def handle(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(number, ours[signal.Signals(number)])
+        came.add(number)
         stop.set()
 
-    signal.signal(signal.SIGTERM, handle)
+    for number in ours:
+        signal.signal(number, handle)
     try:
-        yield
+        yield came
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number, handler in ours.items():
+            signal.signal(number, handler)
