@@ -1,60 +1,106 @@
-"""The tables of the fidelity benchmark: where each is read, how it is split, what is predicted."""
+"""The tables of the fidelity benchmark: a folder for each, with a description in JSON.
+
+The description is `table.json` in the table's folder, or the one in `descriptions/` that is named as the folder:
+
+    name         in results, and in published.json; the folder's name when not given
+    file         CSV or Parquet; its rows are shuffled and split 90/10. Or `train` and `test` for an official split
+    names        column names, for a file without a header
+    missing      texts that mean missing, beside the empty one and pandas' own
+    comment      lines that begin with this character are skipped
+    separator    of the CSV file, "," when not given
+    drop         columns that are left out (row numbers, addresses)
+    strip        {column: characters to remove from the end of its texts}
+    complete     true: rows with a missing value are left out
+    categorical  columns that are categories though they are written as numbers; text and flags always are
+    datetime     columns that are moments
+    task         classification or regression
+    target       the column to predict
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-ADULT = ["age", "workclass", "fnlwgt", "education", "education-num", "marital-status", "occupation", "relationship"]
-ADULT += ["race", "sex", "capital-gain", "capital-loss", "hours-per-week", "native-country", "income"]
-MAGIC = ["fLength", "fWidth", "fSize", "fConc", "fConc1", "fAsym", "fM3Long", "fM3Trans", "fAlpha", "fDist", "class"]
+DESCRIPTIONS = Path(__file__).parent / "descriptions"
 
 
 @dataclass(frozen=True)
 class Table:
-    """A benchmark table: rows to learn from, rows to test on, and the column to predict."""
+    """A benchmark table: rows to learn from, rows to test on, what is predicted, and what columns are.
 
+    `kinds` holds "categorical", "numerical" or "datetime" for each column.
+    """
+
+    name: str
     train: pd.DataFrame
     test: pd.DataFrame
     target: str
+    task: str
+    kinds: dict[str, str]
 
 
-def _adult(folder: Path) -> Table:
-    """UCI Adult with its official split; the test file begins with a comment and its labels end in a dot."""
-    train, test = (
-        pd.read_csv(folder / name, names=ADULT, skipinitialspace=True, na_values=["?"], comment="|")
-        for name in ("adult.data", "adult.test")
-    )
-    test["income"] = test["income"].str.rstrip(".")
-    return Table(train, test, "income")
-
-
-def _magic(folder: Path) -> Table:
-    return _split(pd.read_csv(folder / "magic04.data", names=MAGIC), "class")
-
-
-def _shoppers(folder: Path) -> Table:
-    return _split(pd.read_csv(folder / "online_shoppers_intention.csv"), "Revenue")
-
-
-def _split(frame: pd.DataFrame, target: str) -> Table:
-    """90 % to learn from, 10 % to test on."""
-    frame = frame.sample(frac=1.0, random_state=0, ignore_index=True)
-    cut = round(0.9 * len(frame))
-    return Table(frame[:cut].reset_index(drop=True), frame[cut:].reset_index(drop=True), target)
-
-
-TABLES: dict[str, tuple[str, Callable[[Path], Table]]] = {
-    "adult": ("adult", _adult),
-    "magic": ("magic", _magic),
-    "shoppers": ("online_shoppers", _shoppers),
-}
+def find(data: Path) -> dict[str, Path]:
+    """The described tables in the folder `data`: name to folder."""
+    found = {}
+    for folder in sorted(path for path in data.iterdir() if path.is_dir()):
+        if (path := _described(folder)) is not None:
+            found[str(json.loads(path.read_text()).get("name", folder.name))] = folder
+    return found
 
 
 def read(name: str, data: Path) -> Table:
     """Read a table by name from the folder `data`."""
-    folder, reader = TABLES[name]
-    return reader(data / folder)
+    folder = find(data)[name]
+    path = _described(folder)
+    assert path is not None
+    description = json.loads(path.read_text())
+    if "file" in description:
+        frame = _file(folder / description["file"], description).sample(frac=1.0, random_state=0)
+        cut = round(0.9 * len(frame))
+        parts = [frame[:cut], frame[cut:]]
+    else:
+        parts = [_file(folder / description[part], description) for part in ("train", "test")]
+    train, test = (part.reset_index(drop=True) for part in parts)
+    target, task = description["target"], description["task"]
+    kinds = {str(column): _kind(train[column]) for column in train}
+    kinds |= dict.fromkeys(description.get("categorical", []), "categorical")
+    if task == "classification":
+        kinds[target] = "categorical"
+    return Table(name, train, test, target, task, kinds)
+
+
+def _described(folder: Path) -> Path | None:
+    candidates = (folder / "table.json", DESCRIPTIONS / f"{folder.name}.json")
+    return next((path for path in candidates if path.exists()), None)
+
+
+def _file(path: Path, description: dict[str, Any]) -> pd.DataFrame:
+    if path.suffix == ".parquet":
+        frame = pd.read_parquet(path)
+    else:
+        frame = pd.read_csv(
+            path,
+            sep=description.get("separator", ","),
+            names=description.get("names"),
+            na_values=description.get("missing"),
+            comment=description.get("comment"),
+            skipinitialspace=True,
+        )
+    frame = frame.drop(columns=description.get("drop", []))
+    for column, characters in description.get("strip", {}).items():
+        frame[column] = frame[column].str.rstrip(characters)
+    for column in description.get("datetime", []):
+        frame[column] = pd.to_datetime(frame[column])
+    return frame.dropna() if description.get("complete") else frame
+
+
+def _kind(column: pd.Series[Any]) -> str:
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return "datetime"
+    number = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+    return "numerical" if number else "categorical"

@@ -1,6 +1,9 @@
 """Score synthetic rows as the published comparisons do. Runs in the peers' environment, without the project.
 
-python fidelity.py FOLDER TARGET   # train.csv, test.csv, synthetic.csv → JSON on stdout
+    python fidelity.py DATA SYNTHETIC.parquet   # prints JSON
+
+DATA has train.parquet, test.parquet and metadata.json (columns, target, task). Where it has other.parquet, train is one
+half of the training rows and other the other half, and it is counted which of them holds the nearest row instead.
 """
 
 from __future__ import annotations
@@ -9,9 +12,11 @@ import json
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.spatial.distance import cdist
 from sdmetrics.reports.single_table import QualityReport
 from sdmetrics.utils import HyperTransformer
 from sklearn.impute import SimpleImputer
@@ -24,21 +29,21 @@ from xgboost import XGBClassifier, XGBRegressor
 MISSING = "(missing)"
 
 
-def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, list[str]]:
-    """The three tables, categories as text with missing as a level; and the names of the categorical columns."""
-    frames = [pd.read_csv(folder / f"{name}.csv") for name in ("train", "test", "synthetic")]
-    train = frames[0]
-    categorical = [name for name in train if train[name].dtype == object or train[name].dtype == bool]
-    for frame in frames:
-        for name in categorical:
-            frame[name] = frame[name].astype(object).where(frame[name].notna(), MISSING).astype(str)
-    return (*frames, categorical)
+def read(path: Path, columns: dict[str, dict[str, str]]) -> pd.DataFrame:
+    """The table, missing texts as a level of their own; a category that is written as a number stays one."""
+    frame = pd.read_parquet(path)[list(columns)]
+    for name in columns:
+        if frame[name].dtype == object:
+            frame[name] = frame[name].where(frame[name].notna(), MISSING).astype(str)
+    return frame
 
 
 def two_sample_score(real: pd.DataFrame, synthetic: pd.DataFrame) -> float:
     """Sdmetrics' detection metric with XGBoost: 1 - mean over folds of 2·max(1/2, AUC) - 1."""
     transformer = HyperTransformer()
-    x = np.concatenate([transformer.fit_transform(real).to_numpy(), transformer.transform(synthetic).to_numpy()])
+    x = np.concatenate(
+        [transformer.fit_transform(real.copy()).to_numpy(), transformer.transform(synthetic.copy()).to_numpy()]
+    )
     y = np.repeat([1, 0], [len(real), len(synthetic)])
     scores = []
     for fit, held in StratifiedKFold(n_splits=3, shuffle=True, random_state=0).split(x, y):
@@ -48,21 +53,33 @@ def two_sample_score(real: pd.DataFrame, synthetic: pd.DataFrame) -> float:
     return 1 - float(np.mean(scores))
 
 
-def utility(train: pd.DataFrame, test: pd.DataFrame, target: str, categorical: list[str]) -> float:
-    """AUC (RMSE for a numeric target) on `test` of XGBoost trained on `train`."""
-    features = [name for name in test if name != target]
-    levels = {name: sorted(set(train[name]) | set(test[name])) for name in categorical}
-    x, x_test = (
-        frame[features].assign(**{n: pd.Categorical(frame[n], levels[n]) for n in features if n in levels})
-        for frame in (train, test)
-    )
+def utility(train: pd.DataFrame, test: pd.DataFrame, metadata: dict[str, Any]) -> float:
+    """AUC on `test` of XGBoost trained on `train`; in a regression the RMSE of log(clip(y, 1, 20000)), as published."""
+    target = metadata["target"]
+    features = [name for name in metadata["columns"] if name != target]
+    categorical = [name for name in features if metadata["columns"][name]["sdtype"] == "categorical"]
+    levels = {name: sorted(set(train[name].astype(str)) | set(test[name].astype(str))) for name in categorical}
+
+    def prepared(frame: pd.DataFrame) -> pd.DataFrame:
+        x = frame[features].assign(**{n: pd.Categorical(frame[n].astype(str), levels[n]) for n in categorical})
+        moments = x.select_dtypes("datetime").columns
+        return x.assign(**{name: x[name].astype("int64") for name in moments})
+
+    x, x_test = prepared(train), prepared(test)
     options = {"enable_categorical": True, "random_state": 0, "n_estimators": 200, "max_depth": 5, "learning_rate": 0.1}
-    if target not in categorical and test[target].nunique() > 2:
-        predicted = XGBRegressor(**options).fit(x, train[target]).predict(x_test)
-        return float(mean_squared_error(test[target], predicted) ** 0.5)
-    positive = sorted(set(test[target]))[-1]
-    classifier = XGBClassifier(**options).fit(x, train[target] == positive)
-    return float(roc_auc_score(test[target] == positive, classifier.predict_proba(x_test)[:, 1]))
+    if metadata["task"] == "regression":
+        y, y_test = (np.log(np.clip(frame[target].astype(float), 1, 20_000)) for frame in (train, test))
+        return float(mean_squared_error(y_test, XGBRegressor(**options).fit(x, y).predict(x_test)) ** 0.5)
+    # Synthetic rows may lack a class that is tested.
+    learned = sorted(set(train[target].astype(str)))
+    classes = sorted(set(learned) | set(test[target].astype(str)))
+    y, y_test = train[target].astype(str).map(learned.index), test[target].astype(str).map(classes.index)
+    probability = np.zeros((len(test), len(classes)))
+    places = [classes.index(name) for name in learned]
+    probability[:, places] = 1.0 if len(learned) == 1 else XGBClassifier(**options).fit(x, y).predict_proba(x_test)
+    if len(classes) == 2:
+        return float(roc_auc_score(y_test, probability[:, 1]))
+    return float(roc_auc_score(y_test, probability, multi_class="ovr", labels=range(len(classes))))
 
 
 def copies(rows: pd.DataFrame, train: pd.DataFrame) -> float:
@@ -71,32 +88,69 @@ def copies(rows: pd.DataFrame, train: pd.DataFrame) -> float:
     return float(np.mean([row in known for row in map(tuple, rows.astype(str).itertuples(index=False))]))
 
 
-def main(folder: Path, target: str) -> None:
-    """Print the figures as JSON; errors in per cent."""
-    warnings.simplefilter("ignore")
-    train, test, synthetic, categorical = read(folder)
-    kinds = {name: {"sdtype": "categorical" if name in categorical else "numerical"} for name in train}
+def nearest_share(half: pd.DataFrame, other: pd.DataFrame, rows: pd.DataFrame, metadata: dict[str, Any]) -> float:
+    """Share of `rows` whose nearest training row is in `half` rather than in `other`; ties count half.
+
+    L1 on numbers divided by their range in both halves, plus one-hot categories: 2 for each that differs.
+    """
+    both = pd.concat([half, other])
+    tables: list[list[np.ndarray]] = [[], [], []]
+    for name, column in metadata["columns"].items():
+        if column["sdtype"] == "categorical":
+            levels = {level: i for i, level in enumerate(sorted(set(both[name].astype(str))))}
+            scale = np.eye(len(levels) + 1)  # the last one for a level that isn't among the training rows
+            for table, frame in zip(tables, (half, other, rows), strict=True):
+                table.append(scale[[levels.get(level, len(levels)) for level in frame[name].astype(str)]])
+            continue
+        numbers = [pd.to_numeric(frame[name]).to_numpy(float, na_value=np.nan) for frame in (half, other, rows)]
+        known = np.concatenate(numbers[:2])
+        span = np.nanmax(known) - np.nanmin(known) or 1.0
+        for table, values in zip(tables, numbers, strict=True):
+            gone = np.isnan(values)
+            table.append(np.where(gone, np.nanmean(known), values)[:, None] / span)
+            if np.isnan(known).any():
+                table.append(np.stack([gone, ~gone], axis=1).astype(float))
+    near, far, drawn = (np.concatenate(table, axis=1).astype(np.float32) for table in tables)
+    wins = 0.0
+    for start in range(0, len(drawn), 500):
+        a, b = (cdist(drawn[start : start + 500], side, "cityblock").min(axis=1) for side in (near, far))
+        tied = np.isclose(a, b, rtol=0, atol=1e-6)
+        wins += float(((a < b) & ~tied).sum() + tied.sum() / 2)
+    return wins / len(drawn)
+
+
+def score(train: pd.DataFrame, test: pd.DataFrame, synthetic: pd.DataFrame, metadata: dict[str, Any]) -> dict[str, Any]:
+    """All figures but the nearest rows'; errors in per cent."""
     report = QualityReport()
-    report.generate(train, synthetic, {"columns": kinds}, verbose=False)
-    shape, trend = (100 * (1 - score) for score in report.get_properties()["Score"])
+    report.generate(train, synthetic, {"columns": metadata["columns"]}, verbose=False)
+    shape, trend = (100 * (1 - value) for value in report.get_properties()["Score"])
     shapes = report.get_details("Column Shapes").sort_values("Score")
     pairs = report.get_details("Column Pair Trends").sort_values("Score")
-    print(
-        json.dumps(
-            {
-                "shape_error": round(shape, 3),
-                "trend_error": round(trend, 3),
-                "two_sample_score": round(two_sample_score(train, synthetic), 4),
-                "utility_synthetic": round(utility(synthetic, test, target, categorical), 4),
-                "utility_real": round(utility(train, test, target, categorical), 4),
-                "copies": round(copies(synthetic, train), 5),
-                "copies_of_test": round(copies(test, train), 5),
-                "worst_columns": {r.Column: round(100 * (1 - r.Score), 2) for r in shapes.head(3).itertuples()},
-                "worst_pairs": [f"{r[1]} × {r[2]}: {100 * (1 - r[4]):.2f}" for r in pairs.head(4).itertuples()],
-            }
-        )
-    )
+    return {
+        "shape_error": round(shape, 3),
+        "trend_error": round(trend, 3),
+        "two_sample_score": round(two_sample_score(train, synthetic), 4),
+        "utility_synthetic": round(utility(synthetic, test, metadata), 4),
+        "utility_real": round(utility(train, test, metadata), 4),
+        "copies": round(copies(synthetic, train), 5),
+        "copies_of_test": round(copies(test, train), 5),
+        "worst_columns": {r.Column: round(100 * (1 - r.Score), 2) for r in shapes.head(3).itertuples()},
+        "worst_pairs": [f"{r[1]} × {r[2]}: {100 * (1 - r[4]):.2f}" for r in pairs.head(4).itertuples()],
+    }
+
+
+def main(data: Path, synthetic: Path) -> None:
+    """Print the figures as JSON."""
+    warnings.simplefilter("ignore")
+    metadata = json.loads((data / "metadata.json").read_text())
+    train, rows = (read(path, metadata["columns"]) for path in (data / "train.parquet", synthetic))
+    if (data / "other.parquet").exists():
+        other = read(data / "other.parquet", metadata["columns"])
+        figures = {"dcr_share": round(100 * nearest_share(train, other, rows, metadata), 2)}
+    else:
+        figures = score(train, read(data / "test.parquet", metadata["columns"]), rows, metadata)
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
