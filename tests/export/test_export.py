@@ -9,6 +9,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
+from scipy.stats import kstest
 
 from vae_core.codec import Codec
 from vae_core.config import CodecConfig, SchemaConfig, TrainingConfig
@@ -74,18 +75,25 @@ def test_the_same_noise_gives_the_same_codes_and_forbidden_codes_never_come(mode
         assert allowed[row, codes[:, j]].all(), sub.name
 
 
-def test_position_is_what_is_left_of_u(model, codec):
-    """Within one row's code, the position grows with u."""
+def test_positions_are_uniform_whatever_the_code(model, codec):
+    """The lower bits of u say nothing of the code that its upper bits chose, nor of another variable's position."""
+    feeds = noise(codec, 100_000)
+    codes, position = ort.InferenceSession(model.file("decoder.onnx")).run(["codes", "position"], feeds)
+    columns = [j for j, sub in enumerate(codec.sub_columns) if sub.position]
+    for p, j in enumerate(columns):
+        for code in np.flatnonzero(np.bincount(codes[:, j]) > 2_000):
+            assert kstest(position[codes[:, j] == code, p], "uniform").pvalue > 1e-4
+        assert len(np.unique(position[:, p])) > 0.99 * len(position)
+    assert np.abs(np.corrcoef(position.T) - np.eye(len(columns))).max() < 0.02
+
+
+def test_code_grows_with_u(model, codec):
+    """The codes of a row are in the order of u: the inverse of the cumulative distribution."""
     session = ort.InferenceSession(model.file("decoder.onnx"))
-    names = [sub.name for sub in codec.sub_columns if sub.position]
-    last = names[0]
-    j = [sub.name for sub in codec.sub_columns].index(last)
-    feeds = {key: np.repeat(value[:1], 501, axis=0) for key, value in noise(codec, 1).items()}
-    feeds["u"][:, j] = np.linspace(0, 0.9999, 501, dtype=np.float32)
-    codes, position = session.run(["codes", "position"], feeds)
-    same = np.diff(codes[:, j]) == 0
-    assert (np.diff(codes[:, j]) >= 0).all()
-    assert (np.diff(position[:, 0])[same] > -1e-4).all()
+    for j in range(len(codec.sub_columns)):
+        feeds = {key: np.repeat(value[:1], 501, axis=0) for key, value in noise(codec, 1).items()}
+        feeds["u"][:, j] = np.linspace(0, 0.9999, 501, dtype=np.float32)
+        assert (np.diff(session.run(["codes"], feeds)[0][:, j]) >= 0).all()
 
 
 def test_rows_from_onnxruntime_and_numpy_alone(model, tmp_path):

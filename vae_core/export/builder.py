@@ -16,10 +16,15 @@ FLOAT, INT32 = TensorProto.FLOAT, TensorProto.INT32
 
 
 class GraphBuilder:
-    """Collects nodes and weights; values are referred to by name."""
+    """Collects nodes and weights; values are referred to by name.
+
+    Attributes:
+        section: what the next nodes are for; their names begin with it, so that a profile can be read.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.section = name
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
         self.inputs: list[onnx.ValueInfoProto] = []
@@ -45,7 +50,8 @@ class GraphBuilder:
     def add(self, op: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
         """Append a node with one output and return the output's name."""
         output = name or f"{op.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op, list(inputs), [output], **attributes))
+        node = f"{self.section}/{op}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, list(inputs), [output], name=node, **attributes))
         return output
 
     def split(self, value: str, widths: list[int]) -> list[str]:

@@ -9,35 +9,41 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 import onnx
+import torch
 from torch import Tensor, nn
 
 from vae_core.export.builder import FLOAT, INT32, GraphBuilder
 from vae_core.model import VAE, Decoder, Variable
 from vae_core.model.likelihoods import Bernoulli, Categorical, Gaussian
 from vae_core.model.likelihoods.categorical import IMPOSSIBLE
+from vae_core.model.sampling import sample
 
 Array = npt.NDArray[np.float32]
-BELOW_ONE = np.float32(1 - 2**-24)
-SHRUNK = np.float32(1 - 2**-20)  # keeps a cumulative probability below 1, however it is rounded
+LOG_TOTAL = 50.0  # where the logarithm of a variable's unnormalised probabilities' sum is put: e^50 ± 35 is exact
+LOW_BITS = np.float32(2**12)  # u has 24 bits: the upper half chooses the code, the lower half the position inside
+CALIBRATION_ROWS = 4096
 
 
 @dataclass
 class Draw:
     """One variable drawn in the graph: the names of its values.
 
-    `code` is int32 [n, 1]; `position` float32 [n, 1] where it is read; `logits` is kept for the parity check; `leaf` is
-    the leaf id, int32 [n].
+    `code` is int32 [n, 1]; `logits` is kept for the parity check; `value` is what a Gaussian variable drew, float32
+    [n, 1]; `leaf` is the leaf id, int32 [n].
     """
 
     code: str
     logits: str
-    position: str | None = None
+    value: str | None = None
     leaf: str = ""
 
 
 @dataclass
 class Context:
-    """What a likelihood needs to draw variable `j` from the activations `active`, float32 [n, hidden]."""
+    """What a likelihood needs to draw variable `j` from the activations `active`, float32 [n, hidden].
+
+    `log_total` is what the logarithm of its unnormalised probabilities' sum is about.
+    """
 
     graph: GraphBuilder
     decoder: Decoder
@@ -46,7 +52,7 @@ class Context:
     uniform: str
     normal: str | None
     drawn: list[Draw]
-    position: bool
+    log_total: float
 
     @property
     def variable(self) -> Variable:
@@ -72,12 +78,13 @@ def build_decoder(model: VAE, positions: list[bool], metadata: dict[str, str]) -
         The model, and the names of the values inside it that hold each variable's logits (for the parity check).
     """
     decoder, layout = model.decoder, model.decoder.layout
-    graph = GraphBuilder("decoder")
+    graph = GraphBuilder("noise")
     z = graph.input("z", FLOAT, model.latent_dim)
     uniforms = graph.split(graph.input("u", FLOAT, len(layout.variables)), [1] * len(layout.variables))
     gaussians = layout.gaussians
     normals = graph.split(graph.input("eps", FLOAT, len(gaussians)), [1] * len(gaussians)) if gaussians else []
 
+    graph.section = "trunk"
     shift, offsets = _numpy(decoder.shift), layout.offsets
     table = _numpy(decoder.embedding)
     first, second = cast(nn.Linear, decoder.trunk[0]), cast(nn.Linear, decoder.trunk[2])
@@ -86,56 +93,59 @@ def build_decoder(model: VAE, positions: list[bool], metadata: dict[str, str]) -
     # Each variable's shift travels with what is added before it, so that it costs nothing here.
     h = graph.add("Gemm", h, graph.constant(_numpy(second.weight).T), graph.constant(_numpy(second.bias) + shift[0]))
 
+    log_totals = _log_totals(model)
     drawn: list[Draw] = []
     for j, variable in enumerate(layout.variables):
         normal = normals[gaussians.index(j)] if j in gaussians else None
+        graph.section = "state"
         active = graph.add("Relu", h)
-        context = Context(graph, decoder, j, active, uniforms[j], normal, drawn, positions[j])
+        context = Context(graph, decoder, j, active, uniforms[j], normal, drawn, log_totals[j])
         drawn.append(DRAWS[variable.likelihood](context))
         drawn[j].leaf = _leaf(graph, variable, drawn)
         if j + 1 < len(layout.variables):
+            graph.section = "state"
             rows = table[offsets[j] : offsets[j] + layout.leaves[j]] + (shift[j + 1] - shift[j])
             h = graph.add("Add", h, graph.add("Gather", graph.constant(rows), drawn[j].leaf))
 
+    graph.section = "output"
     graph.output(_joined(graph, [draw.code for draw in drawn]), "codes", INT32, len(drawn))
-    where = [draw.position for draw in drawn if draw.position is not None]
-    if where:
-        graph.output(_joined(graph, where), "position", FLOAT, len(where))
+    wanted = [j for j, position in enumerate(positions) if position or drawn[j].value]
+    if wanted:
+        graph.output(_positions(graph, wanted, drawn, uniforms), "position", FLOAT, len(wanted))
     return graph.build(metadata), [draw.logits for draw in drawn]
 
 
 def draw_categorical(context: Context) -> Draw:
-    """Inverse CDF: the code is the number of cumulative probabilities at or below u."""
+    """Inverse CDF: the code is the number of cumulative probabilities at or below u.
+
+    The probabilities are left unnormalised: u is multiplied by their total instead. They are so large that
+    u·total - cumulative is 0 or far from it, and clipping it to [-1, 0] says whether the cumulative one is passed.
+    """
     graph, variable = context.graph, context.variable
     head, member = context.decoder.head(context.j)
     assert isinstance(head, Categorical)
     size = variable.size
-    bias = _numpy(head.bias)[head.rows_of(member), :size]
+    bias = _numpy(head.bias)[head.rows_of(member), :size] + np.float32(LOG_TOTAL - context.log_total)
     bias = np.where(variable.allowed, bias, np.float32(IMPOSSIBLE))
     weight = graph.constant(_numpy(head.weight)[member, :, :size])
+    graph.section = "head"
     logits = graph.add("Gemm", context.active, weight, context.bias(bias))
-    probability = graph.add("Softmax", logits, axis=1)
+    graph.section = "draw"
     last = np.array([np.flatnonzero(row)[-1] for row in variable.allowed])
-    columns = size if context.position else int(last.max())
+    columns = int(last.max())
     if columns == 0:
         zero = graph.add("Mul", context.uniform, graph.constant(np.zeros((1, 1), np.float32), "nought"))
         return Draw(graph.add("Cast", zero, to=INT32), logits)
-    # u - (cumulative probability), in one product; its floor is 0 where the cumulative probability is passed, else -1.
-    triangle = graph.constant(-SHRUNK * np.triu(np.ones((size, columns), np.float32)), f"triangle_{size}_{columns}")
-    ahead = graph.add("Gemm", probability, triangle, context.uniform)
+    mass = graph.add("Exp", logits)
     axis = graph.constant(np.array([1], np.int64), "axis_1")
-    below = graph.add("ReduceSum", graph.add("Floor", ahead), axis, keepdims=1)
-    count = graph.add("Add", below, graph.constant(np.full((1, 1), columns, np.float32), f"count_{columns}"))
-    code = graph.add("Cast", count, to=INT32)
-    if (last < columns).any():  # no draw falls past the last possible code
-        code = graph.add("Min", code, context.bias(last.astype(np.int32)[:, None]))
-    if not context.position:
-        return Draw(code, logits)
-    behind = graph.add("GatherElements", ahead, code, axis=1)
-    mass = graph.add("GatherElements", probability, code, axis=1)
-    inside = graph.add("Add", graph.add("Div", behind, mass), graph.constant(np.ones((1, 1), np.float32), "one"))
-    bounds = graph.constant(np.float32(0), "zero"), graph.constant(BELOW_ONE, "below_one")
-    return Draw(code, logits, graph.add("Clip", inside, *bounds))
+    threshold = graph.add("Mul", context.uniform, graph.add("ReduceSum", mass, axis, keepdims=1))
+    # However the sums are rounded, the last cumulative probability stays above u < 1.
+    grown = np.float32(1 + (size + 4) * 2**-23)
+    triangle = graph.constant(-grown * np.triu(np.ones((size, columns), np.float32)), f"triangle_{size}_{columns}")
+    ahead = graph.add("Gemm", mass, triangle, threshold)
+    passed = graph.add("HardSigmoid", ahead, alpha=1.0, beta=1.0)  # 1 + (clipped to [-1, 0])
+    code = graph.add("Cast", graph.add("ReduceSum", passed, axis, keepdims=1), to=INT32)
+    return Draw(code, logits)
 
 
 def draw_bernoulli(context: Context) -> Draw:
@@ -143,9 +153,11 @@ def draw_bernoulli(context: Context) -> Draw:
     graph = context.graph
     head, member = context.decoder.head(context.j)
     assert isinstance(head, Bernoulli)
+    graph.section = "head"
     weight = graph.constant(-_numpy(head.weight)[member][:, None])
     bias = -_numpy(head.bias)[head.rows_of(member), None]
     logits = graph.add("Gemm", context.active, weight, context.bias(bias))
+    graph.section = "draw"
     zero = graph.add("Sigmoid", logits)
     return Draw(graph.add("Cast", graph.add("LessOrEqual", zero, context.uniform), to=INT32), logits)
 
@@ -155,8 +167,10 @@ def draw_gaussian(context: Context) -> Draw:
     graph, variable = context.graph, context.variable
     head, member = context.decoder.head(context.j)
     assert isinstance(head, Gaussian) and variable.edges is not None and context.normal is not None
+    graph.section = "head"
     weight = graph.constant(_numpy(head.weight)[member])
     moments = graph.add("Gemm", context.active, weight, graph.constant(_numpy(head.bias)[member]))
+    graph.section = "draw"
     mean, log_std = graph.split(moments, [1, 1])
     limits = graph.constant(np.float32(-7), "lowest_log_std"), graph.constant(np.float32(7), "highest_log_std")
     std = graph.add("Exp", graph.add("Clip", log_std, *limits))
@@ -180,6 +194,37 @@ DRAWS: dict[str, Callable[[Context], Draw]] = {
 def _numpy(tensor: Tensor) -> Array:
     array: Array = tensor.detach().cpu().numpy()
     return array
+
+
+@torch.no_grad()
+def _log_totals(model: VAE) -> list[float]:
+    """Middle of the range of log Σ exp(logits) of each variable over rows from the prior."""
+    generator = torch.Generator().manual_seed(0)
+    layout = model.layout
+    z = torch.randn(CALIBRATION_ROWS, model.latent_dim, generator=generator)
+    u = torch.rand(CALIBRATION_ROWS, len(layout.variables), generator=generator)
+    eps = torch.randn(CALIBRATION_ROWS, len(layout.gaussians), generator=generator)
+    totals = [torch.logsumexp(logits, dim=1) for logits in sample(model.decoder, z, u, eps)[1]]
+    return [float(total.min() + total.max()) / 2 for total in totals]
+
+
+def _positions(graph: GraphBuilder, wanted: list[int], drawn: list[Draw], uniforms: list[str]) -> str:
+    """Where inside their codes the variables lie, float32 [n, wanted]: the lower bits of their uniform numbers.
+
+    They say nothing of the code but at the ends of its range of u. The next 12 bits come from the number before.
+    """
+    values = [drawn[j].value for j in wanted]
+    inside = [j for j, value in zip(wanted, values, strict=True) if value is None]
+    if not inside:
+        return _joined(graph, [value for value in values if value])
+    scale = graph.constant(np.full((1, 1), LOW_BITS), "low_bits")
+    low = []
+    for chosen in (inside, [j - 1 for j in inside]):
+        scaled = graph.add("Mul", _joined(graph, [uniforms[j] for j in chosen]), scale)
+        low.append(graph.add("Sub", scaled, graph.add("Floor", scaled)))
+    position = graph.add("Add", low[0], graph.add("Div", low[1], scale))
+    columns = iter(graph.split(position, [1] * len(inside)))
+    return _joined(graph, [value or next(columns) for value in values]) if len(inside) < len(wanted) else position
 
 
 def _leaf(graph: GraphBuilder, variable: Variable, drawn: list[Draw]) -> str:

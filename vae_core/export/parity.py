@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 import torch
@@ -52,8 +53,8 @@ def measure(model: VAE, decoder: onnx.ModelProto, encoder: onnx.ModelProto, logi
 
     same = (drawn == codes.numpy()).all(axis=1)
     difference = max(
-        float(np.abs(np.where(e < -1e8, 0, f - e))[same].max(initial=0.0))
-        for f, e in zip(found, (e.numpy() for e in expected), strict=True)
+        float(_difference(f, e.numpy(), variable.likelihood == "categorical")[same].max(initial=0.0))
+        for variable, f, e in zip(layout.variables, found, expected, strict=True)
     )
     mu, log_var = _session(encoder).run(["mu", "log_var"], {"codes": drawn})
     with torch.no_grad():
@@ -68,6 +69,17 @@ def measure(model: VAE, decoder: onnx.ModelProto, encoder: onnx.ModelProto, logi
     if max(difference, posterior) > MAX_LOGIT_DIFFERENCE or result["equal_rows"] < MIN_EQUAL_ROWS:
         raise TrainingError(f"the exported ONNX graphs differ from torch: {result}")
     return result
+
+
+def _difference(
+    found: npt.NDArray[np.float32], expected: npt.NDArray[np.float32], relative: bool
+) -> npt.NDArray[np.float32]:
+    """|found - expected| [n, size] over possible codes; `relative` to the likeliest one, as a softmax sees logits."""
+    difference = np.where(expected < -1e8, 0, found - expected)
+    if relative:
+        difference -= np.take_along_axis(difference, expected.argmax(axis=1, keepdims=True), axis=1)
+        difference[expected < -1e8] = 0
+    return np.abs(difference)
 
 
 def _session(model: onnx.ModelProto) -> ort.InferenceSession:

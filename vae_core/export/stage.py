@@ -18,7 +18,7 @@ from vae_core.progress import Progress, silent
 from vae_core.store import Artifact
 
 STAGE = "export"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def export(model: Artifact, progress: Progress = silent) -> Artifact:

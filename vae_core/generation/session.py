@@ -15,7 +15,7 @@ from vae_core.config import Device
 from vae_core.errors import ArtifactError, ConfigError, MissingDependencyError
 from vae_core.store import Artifact
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _Floats = npt.NDArray[np.float32]
 _Codes = npt.NDArray[np.int32]
 
