@@ -134,10 +134,19 @@ class GenerationConfig(_Strict):
     batch_size: int = Field(2048, ge=64, description="rows a run of the decoder")
     workers: int | None = Field(None, ge=1, description="as many as cores when not given")
     device: Device = "auto"
-    engine: Literal["local"] = "local"
+    engine: Literal["local", "dask"] = Field("local", description="threads of this process, or processes through Dask")
+    scheduler: str | None = Field(
+        None, description="address of a Dask cluster for engine dask, such as tcp://host:8786; this machine's processes"
+    )
     compression: Literal["zstd", "snappy", "lz4", "none"] = "zstd"
     output: str | None = Field(None, description="folder or s3:// address; inside the store when not given")
     resume: bool = Field(True, description="keep the verified shards of an interrupted run")
+
+    @model_validator(mode="after")
+    def _scheduler_is_of_dask(self) -> GenerationConfig:
+        if self.scheduler is not None and self.engine != "dask":
+            raise ValueError("`scheduler` needs `engine: dask`")
+        return self
 
 
 class PipelineConfig(_Strict):

@@ -125,7 +125,8 @@ def evaluate(model: str, config: str | None, publish: bool, store: str | None, a
 @click.option("--seed", type=click.IntRange(min=0), metavar="S", help="Row i of a seed is always the same.")
 @options.output
 @options.workers
-@click.option("--engine", type=click.Choice(["local"]), help="What runs the shards.")
+@click.option("--engine", type=click.Choice(["local", "dask"]), help="Threads, or processes through Dask.")
+@click.option("--scheduler", metavar="tcp://HOST:PORT", help="Dask cluster for the engine dask; else this machine.")
 @options.device
 @click.option("--resume/--no-resume", default=None, help="Keep the verified shards of an interrupted run.")
 @options.common
@@ -137,6 +138,7 @@ def generate(
     output: str | None,
     workers: int | None,
     engine: str | None,
+    scheduler: str | None,
     device: str | None,
     resume: bool | None,
     store: str | None,
@@ -159,6 +161,7 @@ def generate(
         output=output,
         workers=workers,
         engine=engine,
+        scheduler=scheduler,
         device=device,
         resume=resume,
     )

@@ -29,7 +29,8 @@ class Work:
         first: a sampler that is made already.
         folder: where the shards go.
         shards: those to generate.
-        workers: at once.
+        workers: at once, at most.
+        scheduler: address of the cluster; `None` is this machine.
         done: told from the calling thread how many more rows are written.
         stop: set from outside to finish the shards that were begun and start no other.
     """
@@ -39,8 +40,35 @@ class Work:
     folder: Folder
     shards: Sequence[Shard]
     workers: int
+    scheduler: str | None
     done: Callable[[int], None]
     stop: threading.Event
+
+
+def row_groups(shard: Shard) -> Iterator[tuple[int, int]]:
+    """First row and rows of each row group; a shard without rows has one."""
+    for offset in range(0, max(shard.rows, 1), ROW_GROUP):
+        yield shard.first_row + offset, min(ROW_GROUP, shard.rows - offset)
+
+
+def write_shard(sampler: Sampler, folder: Folder, shard: Shard, written: Callable[[int], None]) -> None:
+    """Write one shard, a row group after the other: what a process does that has one core for it.
+
+    Args:
+        sampler: of the model.
+        folder: where to.
+        shard: which.
+        written: told how many more rows are written; what it raises ends the shard, and nothing of it is left.
+    """
+    writer = ShardWriter(folder, shard, sampler.schema)
+    try:
+        for first_row, rows in row_groups(shard):
+            writer.write(sampler.encoded(rows, folder.run.seed, first_row))
+            written(rows)
+        writer.finish()
+    except BaseException:
+        writer.discard()
+        raise
 
 
 @dataclass
@@ -91,8 +119,8 @@ class _Local:
 
     def _cut(self, shards: Sequence[Shard]) -> Iterator[tuple[Shard, int, int, int]]:
         for shard in shards:
-            for group, offset in enumerate(range(0, max(shard.rows, 1), ROW_GROUP)):
-                yield shard, group, shard.first_row + offset, min(ROW_GROUP, shard.rows - offset)
+            for group, (first_row, rows) in enumerate(row_groups(shard)):
+                yield shard, group, first_row, rows
 
     def _take(self, schema: pa.Schema) -> tuple[_Pen, int, int, int] | None:
         self._slots.acquire()
@@ -161,4 +189,10 @@ def local(work: Work) -> None:
         raise failure
 
 
-ENGINES: dict[str, Callable[[Work], None]] = {"local": local}
+def _dask(work: Work) -> None:
+    from vae_core.generation.dask_engine import dask  # an extra, and slow to import
+
+    dask(work)
+
+
+ENGINES: dict[str, Callable[[Work], None]] = {"local": local, "dask": _dask}

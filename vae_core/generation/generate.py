@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -71,7 +72,8 @@ def generate(
 
         todo = sorted(set(shards) - set(kept), key=lambda shard: shard.index)
         stop = threading.Event()
-        work = Work(make, first, folder, todo, cores(config.workers), done, stop)
+        workers = cores(config.workers) if config.scheduler is None else config.workers or sys.maxsize
+        work = Work(make, first, folder, todo, workers, config.scheduler, done, stop)
         try:
             with _stopped_by_signals(stop) as came:
                 ENGINES[config.engine](work)
@@ -84,7 +86,7 @@ def generate(
             "digest": run.digest,
             "inputs": {"model": model.digest},
             "model": f"{model.name}@{model.version}",
-            "config": config.model_dump(exclude={"output", "resume", "workers", "batch_size", "engine"}),
+            "config": config.model_dump(exclude={"output", "resume", "workers", "batch_size", "engine", "scheduler"}),
             "seed": run.seed,
             "rows": run.rows,
             "provider": first.decoder.provider,

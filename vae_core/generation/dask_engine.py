@@ -1,0 +1,220 @@
+"""The engine on Dask: a shard is a task, run by processes of this machine or by a cluster that is there.
+
+Tasks carry paths and digests, never data: workers read the model from its folder, check it against the digests that
+came with the task, and write the shards themselves. So model and dataset must be where all workers can reach them.
+No more shards are with the cluster than it has threads: the scheduler's memory doesn't grow with the rows, and whoever
+asks to stop waits for no shard that wasn't begun.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from vae_core import __version__
+from vae_core.errors import ConfigError, MissingDependencyError, VaesynthError
+from vae_core.generation.engine import Work, write_shard
+from vae_core.generation.sampler import Sampler
+from vae_core.generation.shards import Folder, Shard
+
+try:
+    import distributed
+    from distributed.scheduler import KilledWorker
+except ImportError:
+    raise MissingDependencyError("engine dask needs Dask: pip install 'vaesynth[dask]'") from None
+
+_logger = logging.getLogger(__name__)
+_PATIENCE = 30.0  # seconds to wait for a scheduler to answer, and for its first worker
+_LOOK = 1.0  # seconds between looks at how large the cluster is
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the tasks of one run have in common.
+
+    Attributes:
+        name: of the run, unlike any other's.
+        make: makes a sampler.
+        folder: where the shards go.
+        libraries: versions that decide the bytes.
+    """
+
+    name: str
+    make: Callable[[], Sampler]
+    folder: Folder
+    libraries: dict[str, str]
+
+
+class Abandoned(Exception):  # noqa: N818
+    """Nobody waits for this shard any more."""
+
+
+# The state of a worker's process: each thread (there is one, unless the cluster was started with more) keeps the
+# sampler of the last run that it worked for.
+_kept = threading.local()
+_abandoned: set[str] = set()
+
+
+def _task(job: Job, shard: Shard) -> None:
+    """Write one shard. The body of a task."""
+    worker, written = distributed.get_worker(), 0
+
+    def tell(rows: int) -> None:
+        nonlocal written
+        written += rows
+        worker.log_event(job.name, (shard.index, written))
+        if job.name in _abandoned:
+            raise Abandoned
+
+    if getattr(_kept, "name", None) != job.name:
+        _kept.sampler, _kept.name = _sampler(job, worker.address), job.name
+    write_shard(_kept.sampler, job.folder, shard, tell)
+
+
+def _sampler(job: Job, worker: str) -> Sampler:
+    sampler, here = job.make(), _libraries()
+    for name, version in job.libraries.items():
+        if here[name] != version:
+            raise ConfigError(
+                f"Dask worker {worker}: it has {name} {here[name]} and this run is made with {version}, so the bytes "
+                "could differ; install the same versions on all machines"
+            )
+    if not job.folder.prepared():
+        raise ConfigError(
+            f"Dask worker {worker}: it doesn't see {job.folder.path}; give a folder that all machines share, or s3://…"
+        )
+    return sampler
+
+
+def _libraries() -> dict[str, str]:
+    import onnxruntime
+
+    versions = {"numpy": np.__version__, "pyarrow": pa.__version__, "onnxruntime": onnxruntime.__version__}
+    return {"vaesynth": __version__} | versions
+
+
+class _Run:
+    """The client's side of a run: hands out shards and hears of them."""
+
+    def __init__(self, work: Work, client: distributed.Client) -> None:
+        # A worker may not take another device than this process has.
+        device = "cuda" if work.first.decoder.provider.startswith("CUDA") else "cpu"
+        self._work, self._client = work, client
+        self._job = Job(f"vaesynth-{uuid.uuid4().hex}", partial(work.make, device=device), work.folder, _libraries())
+        self._waiting = iter(work.shards)
+        self._running: dict[int, tuple[Shard, distributed.Future]] = {}
+        self._written: dict[int, int] = {}  # rows that were told of, by shard in hand
+        self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._threads, self._looked = 0, -_LOOK
+
+    def __call__(self) -> None:
+        """Run the shards until none is left, or none but those not begun when asked to stop."""
+        self._client.subscribe_topic(self._job.name, lambda event: self._events.put(event[1]))
+        try:
+            while self._hand_out():
+                with suppress(queue.Empty):
+                    event = self._events.get(timeout=_LOOK)
+                    if isinstance(event, distributed.Future):
+                        self._ended(event)
+                    else:
+                        self._told(*event)
+        except BaseException:
+            with suppress(Exception):
+                self._client.run(_abandoned.add, self._job.name)
+                distributed.wait([future for _, future in self._running.values()], timeout=_PATIENCE)
+            raise
+        finally:
+            self._client.unsubscribe_topic(self._job.name)
+
+    def _hand_out(self) -> bool:
+        """Submit shards until every thread has one. Returns whether any is running."""
+        if time.monotonic() > self._looked + _LOOK:
+            self._threads, self._looked = sum(self._client.nthreads().values()), time.monotonic()
+            if not self._threads:
+                _logger.warning("the Dask cluster has no worker left; waiting for one")
+        room = min(max(self._threads, 1), self._work.workers) - len(self._running)
+        for shard in itertools.islice(self._waiting, 0 if self._work.stop.is_set() else room):
+            future = self._client.submit(_task, self._job, shard, key=f"{self._job.name}-{shard.index}", pure=False)
+            self._running[shard.index] = shard, future
+            future.add_done_callback(self._events.put)
+        return bool(self._running)
+
+    def _told(self, index: int, rows: int) -> None:
+        """Count rows of a shard; those that a killed worker had written already count once."""
+        if index in self._running and rows > self._written.get(index, 0):
+            self._work.done(rows - self._written.get(index, 0))
+            self._written[index] = rows
+
+    def _ended(self, future: distributed.Future) -> None:
+        index = int(future.key.rpartition("-")[2])
+        shard, _ = self._running[index]
+        if future.status == "finished":
+            self._told(index, shard.rows)
+        elif future.status == "error":
+            error = future.exception()
+            if isinstance(error, KilledWorker):
+                error = VaesynthError(
+                    f"{shard.file}: {error.allowed_failures + 1} Dask workers died while they wrote it; look into "
+                    "their logs (memory?), then run the same command again with --resume"
+                )
+            raise error
+        else:
+            raise VaesynthError("lost the Dask scheduler; run the same command again with --resume to go on")
+        del self._running[index]
+        self._written.pop(index, None)
+
+
+@contextmanager
+def _client(scheduler: str | None, workers: int) -> Iterator[distributed.Client]:
+    """A client of the cluster at `scheduler`, or of one that lives as long as the block."""
+    if scheduler is None:
+        try:
+            cluster = distributed.LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                memory_limit=None,  # its own, for data that Dask keeps: there is none
+                dashboard_address="127.0.0.1:0",
+                silence_logs=logging.CRITICAL,
+            )
+        except Exception as error:
+            raise VaesynthError(f"the local Dask cluster did not start: {_reason(error)}") from error
+        with cluster, distributed.Client(cluster, set_as_default=False) as client:
+            yield client
+        return
+    try:
+        client = distributed.Client(scheduler, timeout=_PATIENCE, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"no Dask scheduler answers at {scheduler}: {_reason(error)}") from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=_PATIENCE)
+        except TimeoutError:
+            raise ConfigError(
+                f"the Dask scheduler at {scheduler} has no workers; start some: dask worker {scheduler} --nthreads 1"
+            ) from None
+        yield client
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error.__cause__ or error).split())[:200]
+
+
+def dask(work: Work) -> None:
+    """Generate with processes: those of the cluster at `work.scheduler`, or `work.workers` on this machine."""
+    try:
+        with _client(work.scheduler, work.workers) as client:
+            _Run(work, client)()
+    finally:
+        work.folder.sweep(work.shards)
