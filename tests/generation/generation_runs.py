@@ -1,0 +1,90 @@
+"""Generation by the real command line in processes of its own, and what may be found on the disk at any moment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from tests.conftest import command, environment
+from vae_core.generation import BLOCK
+from vae_core.store import Artifact
+
+SEED = 7
+Running = subprocess.Popen[str]
+
+
+def arguments(model: Artifact, output: Path, rows: int, *more: str, **settings: Any) -> list[str]:
+    """`vaesynth generate` of small shards, one noise block each, by two workers."""
+    generation = {"rows_per_shard": BLOCK, "device": "cpu", "workers": 2, "seed": SEED} | settings
+    config = model.folder.parent / f"{hashlib.sha256(str(generation).encode()).hexdigest()[:8]}.yaml"
+    config.write_text(yaml.safe_dump({"source": {"path": "unused"}, "generation": generation}))
+    return ["generate", str(model.folder), "--config", str(config), "--rows", str(rows), "--output", str(output), *more]
+
+
+def start(arguments: list[str], *wrap: str, stderr: IO[str] | int = subprocess.PIPE) -> Running:
+    """Start the command line, inside the command `wrap` when given."""
+    started = [*wrap, *command(*arguments)]
+    return subprocess.Popen(started, env=environment(), stdout=subprocess.PIPE, stderr=stderr, text=True)
+
+
+def ended(process: Running, timeout: float = 120) -> tuple[int, str]:
+    """Exit code, and what it told on stderr apart from the progress bar."""
+    _, errors = process.communicate(timeout=timeout)
+    lines = [line for line in re.split(r"[\r\n]+", errors) if line.strip() and not line.startswith("generate:")]
+    return process.returncode, "\n".join(lines)
+
+
+def until(process: Running, happened: Callable[[], bool], seconds: float = 60) -> bool:
+    """Wait for something that the process does; whether it happened before the process ended."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        if process.poll() is not None:
+            return happened()
+        assert time.monotonic() < deadline
+        time.sleep(0.0005)
+    return True
+
+
+def parts(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.parquet"))
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """All that a dataset's folder holds, hidden files too: path → content. The manifest tells when it was written."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            data = path.read_bytes()
+            if path.name == "manifest.json":
+                data = json.dumps(json.loads(data) | {"created": None}).encode()
+            found[str(path.relative_to(folder))] = hashlib.sha256(data).hexdigest()
+    return found
+
+
+def assert_nothing_half_written(folder: Path, whole: dict[str, str]) -> None:
+    """Whatever can be read as whole is whole: files with a final name, what a record says, what a manifest says."""
+    for part in parts(folder):
+        assert hashlib.sha256(part.read_bytes()).hexdigest() == whole[part.name], f"{part.name} is not whole"
+    for record in folder.glob(".records/part-*.json"):
+        said, part = json.loads(record.read_text()), folder / f"{record.stem}.parquet"
+        assert (said["sha256"], said["bytes"]) == (whole[part.name], part.stat().st_size)
+    if (folder / "manifest.json").exists():
+        assert Artifact.load(folder).verify() == []
+        assert {part.name for part in parts(folder)} == {name for name in whole if name.endswith(".parquet")}
+
+
+def assert_stopped_clean(folder: Path, whole: dict[str, str]) -> int:
+    """What a run leaves that failed or was stopped, but not killed: finished shards only. Returns their number."""
+    assert_nothing_half_written(folder, whole)
+    assert not (folder / "manifest.json").exists()
+    assert not [path for path in folder.rglob("*") if ".tmp-" in path.name]
+    assert len(list(folder.glob(".records/part-*.json"))) == len(parts(folder))
+    return len(parts(folder))
