@@ -23,7 +23,6 @@ those of a shared machine.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import subprocess
@@ -37,7 +36,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from fidelity_report import markdown, sane, summary
-from tables import Table, find, read
+from tables import CACHE, Table, digest, find, prepare, read
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -68,11 +67,6 @@ class Job:
         return f"{self.table.name} {self.method} seed {self.seed}{' half' if self.half else ''}"
 
 
-def digest(*parts: bytes) -> str:
-    """Name what was made of `parts`."""
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:12]
-
-
 def code(method: str) -> bytes:
     """The code that decides a method's rows."""
     if method in PEERS:
@@ -84,30 +78,6 @@ def code(method: str) -> bytes:
         files.append(HERE / "ours.py")
     defaults = b"" if method in PEERS else TrainingConfig().model_dump_json().encode()
     return defaults + b"".join(path.read_bytes() for path in sorted(files))
-
-
-def prepare(table: Table, cache: Path, rows: int | None) -> tuple[Path, Path]:
-    """Write the table, and its training rows cut into halves, for all methods alike. Returns both folders."""
-    train = table.train if rows is None else table.train[:rows]
-    order = np.random.default_rng(0).permutation(len(train))
-    cut = len(order) // 2
-    metadata = {
-        "columns": {name: {"sdtype": kind} for name, kind in table.kinds.items()},
-        "target": table.target,
-        "task": table.task,
-    }
-    content = pd.util.hash_pandas_object(train).to_numpy().tobytes()
-    folder = cache / f"{table.name}-{digest(content, json.dumps(metadata).encode())}"
-    parts = {
-        folder / "data": {"train": train, "test": table.test},
-        folder / "halves": {"train": train.iloc[order[:cut]], "other": train.iloc[order[cut:]]},
-    }
-    for path, frames in parts.items():
-        path.mkdir(parents=True, exist_ok=True)
-        for name, frame in frames.items():
-            frame.reset_index(drop=True).to_parquet(path / f"{name}.parquet", index=False)
-        (path / "metadata.json").write_text(json.dumps(metadata))
-    return folder / "data", folder / "halves"
 
 
 def floor(method: str, data: Path, seed: int) -> pd.DataFrame:
@@ -197,7 +167,7 @@ def main() -> None:
     parser.add_argument("--dcr", action="store_true", help="train again on one half of the rows")
     parser.add_argument("--rows", type=int, help="of the training rows, to try the benchmark out")
     parser.add_argument("--epochs", type=int, help="of the peers, to try the benchmark out")
-    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "vaesynth-benchmarks")
+    parser.add_argument("--cache", type=Path, default=CACHE)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
     arguments = parser.parse_args()

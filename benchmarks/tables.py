@@ -19,13 +19,16 @@ The description is `table.json` in the table's folder, or the one in `descriptio
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+CACHE = Path.home() / ".cache" / "vaesynth-benchmarks"
 DESCRIPTIONS = Path(__file__).parent / "descriptions"
 
 
@@ -72,6 +75,36 @@ def read(name: str, data: Path) -> Table:
     if task == "classification":
         kinds[target] = "categorical"
     return Table(name, train, test, target, task, kinds)
+
+
+def digest(*parts: bytes) -> str:
+    """Name what was made of `parts`."""
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:12]
+
+
+def prepare(table: Table, cache: Path, rows: int | None = None) -> tuple[Path, Path]:
+    """Write the table, and its training rows cut into halves, for all methods alike. Returns both folders.
+
+    The first has train.parquet, test.parquet and metadata.json; the second train.parquet and other.parquet, the halves.
+    """
+    train = table.train if rows is None else table.train[:rows]
+    order = np.random.default_rng(0).permutation(len(train))
+    cut = len(order) // 2
+    columns = {name: {"sdtype": kind} for name, kind in table.kinds.items()}
+    metadata = json.dumps({"columns": columns, "target": table.target, "task": table.task})
+    content = [pd.util.hash_pandas_object(frame).to_numpy().tobytes() for frame in (train, table.test)]
+    folder = cache / f"{table.name}-{digest(*content, metadata.encode())}"
+    parts = {
+        folder / "data": {"train": train, "test": table.test},
+        folder / "halves": {"train": train.iloc[order[:cut]], "other": train.iloc[order[cut:]]},
+    }
+    for path, frames in parts.items():
+        path.mkdir(parents=True, exist_ok=True)
+        if not (path / "metadata.json").exists():
+            for name, frame in frames.items():
+                frame.reset_index(drop=True).to_parquet(path / f"{name}.parquet", index=False)
+            (path / "metadata.json").write_text(metadata)
+    return folder / "data", folder / "halves"
 
 
 def _described(folder: Path) -> Path | None:
