@@ -18,6 +18,7 @@ FIGURES: dict[str, tuple[str, int, float]] = {
     "copies": ("copies %", 2, 100),
     "kl": ("KL, nats", 1, 1),
     "train_seconds": ("training, s", 0, 1),
+    "train_processor_seconds": ("in processor time", 0, 1),
 }
 KEPT = (*FIGURES, "utility_real", "copies_of_test", "sample_seconds", "half_train_seconds")
 NAMES = {

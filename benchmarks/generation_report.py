@@ -15,6 +15,7 @@ NAMES = {
 
 STYLE = """
   text { font: 14px system-ui, sans-serif; fill: #1f2328 }
+  .title { font-weight: 600 }
   .value { font-variant-numeric: tabular-nums }
   .note { font-size: 12px; fill: #59636e }
   rect { fill: #8c959f }
@@ -86,7 +87,7 @@ def plot(result: dict[str, Any]) -> str:
     title = "Rows per second, end to end"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 {height}" width="720" height="{height}" role="img" '
-        f'aria-label="{title}">\n<style>{STYLE}</style>\n<text x="0" y="20" font-weight="600">{title}</text>\n'
+        f'aria-label="{title}">\n<style>{STYLE}</style>\n<text class="title" x="0" y="20">{title}</text>\n'
         + "\n".join(parts)
         + f'\n<text class="note" x="0" y="{height - 10}">{escape(note)}</text>\n</svg>\n'
     )
