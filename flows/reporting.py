@@ -34,7 +34,7 @@ class StageResult(BaseModel):
     Attributes:
         stage: ingest, train, export, evaluate or generate.
         artifact: `name@version` in the store.
-        path: the artifact's folder.
+        path: the artifact's folder, or s3:// address.
         rows: rows of a snapshot or a dataset, training rows of a model.
         skipped: the artifact stood already.
         seconds: wall time.
@@ -67,7 +67,7 @@ class StageReport:
             stage=self._stage,
             artifact=reference(artifact),
             digest=artifact.digest,
-            path=str(artifact.folder),
+            path=str(artifact.place),
             rows=artifact.manifest.get("rows"),
             skipped=stood(artifact, self._started, self._stage if extended else None),
             seconds=round(time.perf_counter() - self._clock, 2),

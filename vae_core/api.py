@@ -33,7 +33,7 @@ from vae_core.config import (
 from vae_core.errors import InputError
 from vae_core.progress import bar
 from vae_core.references import default_name, publish, reference, snapshot_of
-from vae_core.store import Artifact, Store
+from vae_core.store import Artifact, LocalPlace, Store
 from vae_core.summary import source_notes
 
 _logger = logging.getLogger(__name__)
@@ -167,24 +167,25 @@ class Model:
         """
         publish(self.store, self.artifact, self.evaluate(gate), _gate(gate))
 
-    def generate(self, rows: int, seed: int = 0, output: str | Path | None = None, **options: Any) -> Path:
+    def generate(self, rows: int, seed: int = 0, output: str | Path | None = None, **options: Any) -> Path | str:
         """Write rows to Parquet, however many, in bounded memory.
 
         Args:
             rows: how many.
             seed: of the noise; row i of a seed is always the same.
-            output: folder; inside the store when not given.
+            output: folder or s3:// address; inside the store when not given.
             options: more of `GenerationConfig`, such as workers or compression.
 
         Returns:
-            The folder of the Parquet files.
+            The folder of the Parquet files, or their address.
         """
         from vae_core.generation import generate
 
         where = {"rows": rows, "seed": seed, "output": None if output is None else str(output)}
         config = parse(GenerationConfig, {"device": self._device} | options | where, "generate")
         with bar("generate", "rows", shown=self.progress) as progress:
-            return generate(self.artifact, config, self.store, self.artifact.name, progress).folder
+            place = generate(self.artifact, config, self.store, self.artifact.name, progress).place
+        return place.path if isinstance(place, LocalPlace) else str(place)
 
     def _table(self, rows: pd.DataFrame | pa.Table) -> pa.Table:
         """`rows` with the source's schema."""

@@ -25,6 +25,26 @@ def valid_name(name: str) -> str:
     return name
 
 
+def checked_output(address: str) -> tuple[str, str]:
+    """Bucket and prefix of an address `s3://bucket/prefix`.
+
+    Raises:
+        ValueError: it is another kind of address, or holds credentials, which the message doesn't repeat.
+    """
+    scheme, _, rest = address.partition("://")
+    bucket, _, prefix = rest.partition("/")
+    if scheme != "s3":
+        raise ValueError(f"{scheme[:20]}://… can't be written to; use a local folder or s3://bucket/prefix")
+    if "@" in rest or ":" in bucket:
+        raise ValueError(
+            "an s3:// address has no credentials in it; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead"
+        )
+    prefix = prefix.strip("/")
+    if not bucket or set(rest) & set("?#\\") or any(part in ("", ".", "..") for part in prefix.split("/") if prefix):
+        raise ValueError("an s3:// address is s3://bucket/prefix, and options come from the environment")
+    return bucket, prefix
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", populate_by_name=True, validate_default=True)
 
@@ -141,6 +161,13 @@ class GenerationConfig(_Strict):
     compression: Literal["zstd", "snappy", "lz4", "none"] = "zstd"
     output: str | None = Field(None, description="folder or s3:// address; inside the store when not given")
     resume: bool = Field(True, description="keep the verified shards of an interrupted run")
+
+    @field_validator("output")
+    @classmethod
+    def _output_is_usable(cls, output: str | None) -> str | None:
+        if output is not None and "://" in output:
+            checked_output(output)
+        return output
 
     @model_validator(mode="after")
     def _scheduler_is_of_dask(self) -> GenerationConfig:

@@ -54,7 +54,7 @@ def show(artifact: str, store: str | None, as_json: bool) -> None:
     lines: list[str] = []
     for each in found:
         manifest = each.manifest
-        facts: list[tuple[str, object]] = [("path", each.folder), ("created", manifest["created"])]
+        facts: list[tuple[str, object]] = [("path", each.place), ("created", manifest["created"])]
         facts += [(key, manifest[key]) for key in ("rows", "seed", "commit") if manifest.get(key) is not None]
         facts += [(f"made from {role}", digest[:12]) for role, digest in manifest.get("inputs", {}).items()]
         facts += [("stages", ", ".join(manifest["stages"]))] if manifest.get("stages") else []
@@ -78,10 +78,10 @@ def verify(artifacts: tuple[str, ...], store: str | None, as_json: bool) -> None
         found = [each for text in artifacts for each in _resolve(home, text)]
     else:
         found = [each for kind in _KINDS for each in home.list(kind)]
-    faults = {str(each.folder): each.verify() for each in found}
+    faults = {str(each.place): each.verify() for each in found}
     lines = [
-        f"{'CHANGED' if faults[str(each.folder)] else 'ok':8}{each.kind}/{each.name}@{each.version}"
-        + "".join(f"\n          {fault}" for fault in faults[str(each.folder)])
+        f"{'CHANGED' if faults[str(each.place)] else 'ok':8}{each.kind}/{each.name}@{each.version}"
+        + "".join(f"\n          {fault}" for fault in faults[str(each.place)])
         for each in found
     ]
     damaged = [f"{folder}: {found_[0]}" for folder, found_ in faults.items() if found_]

@@ -84,7 +84,7 @@ def describe(artifact: Artifact) -> dict[str, Any]:
         "name": artifact.name,
         "version": artifact.version,
         "digest": artifact.digest,
-        "path": str(artifact.folder),
+        "path": str(artifact.place),
         "rows": manifest.get("rows"),
         "created": manifest.get("created"),
         "bytes": sum(entry["bytes"] for entry in manifest["files"].values()),

@@ -9,17 +9,16 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from types import FrameType
 
 from vae_core import __version__
 from vae_core.config import GenerationConfig
-from vae_core.errors import ArtifactError, ConfigError, VaesynthError
+from vae_core.errors import ArtifactError, VaesynthError
 from vae_core.generation.engine import ENGINES, Work
 from vae_core.generation.sampler import Sampler
 from vae_core.generation.shards import Folder, Run, Shard, whole_blocks
 from vae_core.progress import Progress, silent
-from vae_core.store import Artifact, Store, digest_of, storage_errors, version_of
+from vae_core.store import Artifact, Store, digest_of, place_of, version_of
 
 FORMAT_VERSION = 1
 
@@ -49,12 +48,12 @@ def generate(
     first = make()  # a model that can't be used fails before a folder is made
     run = _run(model, config)
     name, version = name or model.name, version_of(run.digest)
-    folder = Folder(_target(config.output) or store.path("datasets", name, version), run)
+    folder = Folder(place_of(config.output or store.path("datasets", name, version)), run)
     finished = folder.finished()  # before the lock, so that a read-only dataset is returned too
     if finished is not None:
         progress(run.rows, run.rows)
         return finished
-    with storage_errors(folder.path), folder.lock():
+    with folder.place.errors(), folder.lock():
         finished = folder.finished()
         if finished is not None:
             progress(run.rows, run.rows)
@@ -91,7 +90,7 @@ def generate(
             "rows": run.rows,
             "provider": first.decoder.provider,
         }
-        return Artifact.finish(folder.path, ("datasets", name, version), fields, files)
+        return Artifact.finish(folder.place, ("datasets", name, version), fields, files)
 
 
 def _stopped(folder: Folder, shards: Sequence[Shard]) -> str:
@@ -118,12 +117,6 @@ def _run(model: Artifact, config: GenerationConfig) -> Run:
         "code": {"vae_core": __version__, "format": FORMAT_VERSION},
     }
     return Run(digest_of(identity), model.digest, config.seed, config.rows, size, config.compression)
-
-
-def _target(output: str | None) -> Path | None:
-    if output is not None and "://" in output:
-        raise ConfigError(f"output {output.split('://')[0]}://… isn't supported yet: give a local folder")
-    return None if output is None else Path(output).expanduser()
 
 
 def cores(workers: int | None) -> int:

@@ -4,28 +4,28 @@
     .part-00042.parquet.tmp-…      one being written
     .records/run.json              what the folder is for, written first
     .records/part-00042.json       rows, bytes, sha256 of a finished shard, written after it
-    manifest.json                  written last: the dataset is finished
+    _manifest.json                 written last: the dataset is finished
 
-The records are hidden, so that tools that read all files of a folder don't take them for data.
+Records and manifest have names that tools which read all files of a folder don't take for data.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from vae_core.errors import ArtifactError, BusyError, ConfigError
+from vae_core.errors import ArtifactError, ConfigError
 from vae_core.generation.noise import BLOCK
-from vae_core.store import Artifact, hash_file, write_json
+from vae_core.store import MANIFESTS, Artifact, Place, to_json
 
-_RUN = "run.json"
+_RECORDS = ".records/"
+_RUN = _RECORDS + "run.json"
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,11 @@ class Shard:
     def file(self) -> str:
         """Its name in the dataset's folder."""
         return f"part-{self.index:05d}.parquet"
+
+    @property
+    def record(self) -> str:
+        """Name of what is written down about it."""
+        return f"{_RECORDS}part-{self.index:05d}.json"
 
 
 @dataclass(frozen=True)
@@ -75,34 +80,26 @@ def whole_blocks(rows: int) -> int:
 
 
 class Folder:
-    """A dataset's folder on a local disk."""
+    """A dataset's folder or prefix: made of what can be sent to another process.
 
-    def __init__(self, path: Path, run: Run) -> None:
-        self.path = path
+    Attributes:
+        place: where it is.
+        run: what it is made for.
+    """
+
+    def __init__(self, place: Place, run: Run) -> None:
+        self.place = place
         self.run = run
-        self._records = path / ".records"
+        self._damaged = False
 
-    @contextmanager
-    def lock(self, timeout: float = 24 * 3600.0) -> Iterator[None]:
-        """Create the folder and keep other runs out of it; says so on stderr when it has to wait.
+    @property
+    def path(self) -> str:
+        """Its path or address, for people."""
+        return str(self.place)
 
-        Raises:
-            BusyError: another run still held it after `timeout` seconds.
-        """
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / ".lock", is_singleton=True)
-        try:
-            lock.acquire(timeout=min(1.0, timeout))
-        except Timeout:
-            sys.stderr.write(f"waiting for another run that writes {self.path} …\n")
-            try:
-                lock.acquire(timeout=timeout - 1.0)
-            except Timeout:
-                raise BusyError(f"another run is writing {self.path}; try again when it is done") from None
-        try:
-            yield
-        finally:
-            lock.release()
+    def lock(self) -> AbstractContextManager[None]:
+        """Create the folder and let another process that does the same wait until this one is done."""
+        return self.place.lock(_LOCK)
 
     def finished(self) -> Artifact | None:
         """The dataset, when this run has already been finished here and all files have their sizes.
@@ -110,17 +107,18 @@ class Folder:
         Raises:
             ArtifactError: the folder holds something else.
         """
-        if not (self.path / "manifest.json").exists():
+        if not any(self.place.read(name) is not None for name in MANIFESTS):
             return None
         try:
-            artifact = Artifact.load(self.path)
+            artifact = Artifact.load(self.place)
         except ArtifactError:
             if self._owner() == self.run.digest:
-                return None  # a shard is missing or cut off: it is made again
+                self._damaged = True  # a shard is missing or cut off: it is made again
+                return None
             raise
         if artifact.digest != self.run.digest:
             raise ArtifactError(
-                f"{self.path}: holds a finished dataset of another model, seed or configuration; choose another folder"
+                f"{self.place}: holds a finished dataset of another model, seed or configuration; choose another folder"
             )
         return artifact
 
@@ -131,25 +129,28 @@ class Folder:
             ArtifactError: the folder belongs to another run.
             ConfigError: it holds an unfinished dataset and `resume` is off, or files of something else.
         """
-        there = [path.name for path in self.path.iterdir() if path.name not in (".lock", self._records.name)]
+        self.place.sweep()
         owner = self._owner()
-        if owner is None and there:
-            raise ConfigError(
-                f"{self.path}: not empty, and not a dataset of vaesynth (it has {there[0]}); choose another folder"
-            )
-        if owner is not None and owner != self.run.digest:
+        if owner is None:
+            there = [name for name in self.place.sizes() if not name.startswith((_RECORDS, _LOCK)) and not _begun(name)]
+            if there:
+                raise ConfigError(
+                    f"{self.place}: not empty, and not a dataset of vaesynth (it has {there[0]}); choose another folder"
+                )
+            # Two runs may come here at the same time: the one that creates this file owns the folder.
+            if self.place.create(_RUN, to_json(vars(self.run))):
+                return
+            owner, resume = self._owner(), True
+        if owner != self.run.digest:
             raise ArtifactError(
-                f"{self.path}: holds an unfinished dataset of another model, seed or configuration; "
+                f"{self.place}: holds an unfinished dataset of another model, seed or configuration; "
                 "choose another folder, or delete this one"
             )
-        if owner is not None and not resume:
-            raise ConfigError(f"{self.path}: holds an unfinished dataset; go on with --resume, or delete the folder")
-        for pattern in (".part-*.tmp-*", ".manifest.json.tmp-*", f"{self._records.name}/.*.tmp-*"):
-            for leftover in self.path.glob(pattern):
-                leftover.unlink()
-        (self.path / "manifest.json").unlink(missing_ok=True)
-        self._records.mkdir(exist_ok=True)
-        write_json(self._records / _RUN, vars(self.run))
+        if not resume:
+            raise ConfigError(f"{self.place}: holds an unfinished dataset; go on with --resume, or delete the folder")
+        if self._damaged:
+            for name in MANIFESTS:
+                self.place.remove(name)
 
     def prepared(self) -> bool:
         """Whether the folder, as this process sees it, is ready for this run's shards."""
@@ -157,66 +158,72 @@ class Folder:
 
     def sweep(self, shards: Sequence[Shard]) -> None:
         """Remove what killed writers left of `shards`."""
-        for shard in shards:
-            for leftover in self.path.glob(f".{shard.file}.tmp-*"):
-                leftover.unlink(missing_ok=True)
+        self.place.sweep()
 
     def _owner(self) -> str | None:
         """Digest of the run that this folder was made for; None when it wasn't made by a run at all."""
-        data = _read(self._records / _RUN)
-        if data is None:  # nothing but a beginning of `run.json`: a run was killed at its first step
-            begun = self._records.is_dir() and {path.name.partition(".tmp-")[0] for path in self._records.iterdir()}
-            return "unreadable" if begun and begun != {f".{_RUN}"} else None
+        data = _json(self.place, _RUN)
+        if data is None:  # nothing but a beginning of the file: a run was killed at its first step
+            records = [name for name in self.place.sizes() if name.startswith(_RECORDS) and not _begun(name)]
+            return "unreadable" if records else None
         return str(data.get("digest"))
 
     def keep(self, shards: Sequence[Shard]) -> list[Shard]:
         """The shards whose files are whole: right run, rows, size and sha256. Records of the others are removed."""
         sound = []
-        for shard in shards:
-            record = _read(self._record(shard))
-            if record is not None and self._sound(shard, record):
+        for shard, record in self._records(shards):
+            if record is not None and all(self.place.stands(n, e["bytes"], e["sha256"]) for n, e in record.items()):
                 sound.append(shard)
             else:
-                self._record(shard).unlink(missing_ok=True)
+                self.place.remove(shard.record)
         return sound
 
-    def _sound(self, shard: Shard, record: dict[str, Any]) -> bool:
-        path = self.path / shard.file
-        expected = {"run": self.run.digest, "first_row": shard.first_row, "rows": shard.rows}
-        if any(record.get(key) != value for key, value in expected.items()):
-            return False
-        return path.is_file() and path.stat().st_size == record.get("bytes") and hash_file(path) == record.get("sha256")
+    def record(self, shard: Shard, files: dict[str, dict[str, Any]]) -> None:
+        """Write down that a shard is finished; its files are there.
 
-    def record(self, shard: Shard, size: int, sha256: str) -> None:
-        """Write down that a shard is finished; its file is on the disk."""
+        Args:
+            shard: which.
+            files: name → bytes, sha256 and rows.
+        """
         record = {
             "run": self.run.digest,
             "model": self.run.model,
             "seed": self.run.seed,
             "first_row": shard.first_row,
             "rows": shard.rows,
-            "bytes": size,
-            "sha256": sha256,
+            "files": files,
         }
-        write_json(self._record(shard), record)
+        self.place.write(shard.record, to_json(record))
 
-    def _record(self, shard: Shard) -> Path:
-        return self._records / f"{Path(shard.file).stem}.json"
+    def _records(self, shards: Sequence[Shard]) -> Iterator[tuple[Shard, dict[str, dict[str, Any]] | None]]:
+        """Each shard with the files that its record names; None where there is no record of this run."""
+        with ThreadPoolExecutor(8) as pool:  # a request each, where the records are far away
+            records = pool.map(partial(_json, self.place), [shard.record for shard in shards])
+            for shard, record in zip(shards, records, strict=True):
+                expected = {"run": self.run.digest, "first_row": shard.first_row, "rows": shard.rows}
+                ours = record is not None and all(record.get(key) == value for key, value in expected.items())
+                files = record.get("files") if record is not None and ours else None
+                yield shard, files if isinstance(files, dict) else None
 
     def files(self, shards: Sequence[Shard]) -> dict[str, dict[str, Any]]:
-        """The manifest's entries of the shards that are finished."""
-        records = {shard.file: _read(self._record(shard)) for shard in shards}
-        return {
-            file: {key: record[key] for key in ("bytes", "sha256", "rows")}
-            for file, record in records.items()
-            if record is not None
-        }
+        """The manifest's entries of the files of those `shards` that are finished."""
+        return {name: entry for _, files in self._records(shards) for name, entry in (files or {}).items()}
+
+    def missing(self, shards: Sequence[Shard]) -> list[Shard]:
+        """Those of `shards` that have no record."""
+        return [shard for shard, files in self._records(shards) if files is None]
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _begun(name: str) -> bool:
+    """Whether this is a file that is being written."""
+    hidden = name.rpartition("/")[2]
+    return hidden.startswith(".") and ".tmp-" in hidden
+
+
+def _json(place: Place, name: str) -> dict[str, Any] | None:
     """A JSON object, or None where there is none."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(place.read(name) or b"")
     except (OSError, ValueError):
         return None
     return data if isinstance(data, dict) else None

@@ -8,12 +8,8 @@ size, and the metadata holds no date.
 from __future__ import annotations
 
 import base64
-import hashlib
-import os
-import uuid
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -21,52 +17,9 @@ import pyarrow.parquet as pq
 
 from vae_core.generation.noise import BLOCK
 from vae_core.generation.shards import Folder, Shard
-from vae_core.store.files import fsync_folder
 
 ROW_GROUP = 16 * BLOCK
 _LEVELS = {"zstd": 1}
-
-
-class _Hashed:
-    """A file that hashes what is written to it."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("xb", buffering=0)
-        self._hash = hashlib.sha256()
-        self.size = 0
-
-    def write(self, data: bytes) -> int:
-        if self.closed:
-            return len(data)  # a discarded writer empties its buffers
-        view = memoryview(data)
-        self._hash.update(view)
-        while view:
-            view = view[self._file.write(view) :]
-        self.size += len(data)
-        return len(data)
-
-    def tell(self) -> int:
-        return self.size
-
-    def flush(self) -> None:
-        """Do nothing: nothing is held back."""
-
-    @property
-    def closed(self) -> bool:
-        return self._file.closed
-
-    def close(self, *, sync: bool = True) -> None:
-        if self._file.closed:
-            return
-        try:
-            if sync:
-                os.fsync(self._file.fileno())
-        finally:
-            self._file.close()
-
-    @property
-    def sha256(self) -> str:
-        return self._hash.hexdigest()
 
 
 @dataclass
@@ -78,8 +31,7 @@ class ShardWriter:
     schema: pa.Schema
 
     def __post_init__(self) -> None:
-        self._temporary = self.folder.path / f".{self.shard.file}.tmp-{uuid.uuid4().hex}"
-        self._file = _Hashed(self._temporary)
+        self._file = self.folder.place.draft(self.shard.file)
         self._writer: Any = None
         self._rows = 0
 
@@ -112,10 +64,9 @@ class ShardWriter:
         self._writer.add_key_value_metadata(self._metadata())
         self._writer.close()
         self._sink.close()
-        self._file.close()
-        self._temporary.rename(self.folder.path / self.shard.file)
-        fsync_folder(self.folder.path)
-        self.folder.record(self.shard, self._file.size, self._file.sha256)
+        self._file.commit()
+        entry = {"bytes": self._file.size, "sha256": self._file.sha256, "rows": self._rows}
+        self.folder.record(self.shard, {self.shard.file: entry})
 
     def _metadata(self) -> dict[str, str]:
         run = self.folder.run
@@ -130,8 +81,7 @@ class ShardWriter:
 
     def discard(self) -> None:
         """Remove what isn't finished."""
-        self._file.close(sync=False)
+        self._file.discard()
         with suppress(OSError, pa.ArrowException):
             if self._writer is not None:
                 self._writer.close()
-        self._temporary.unlink(missing_ok=True)

@@ -16,52 +16,67 @@ from filelock import FileLock
 
 from vae_core.errors import ArtifactError
 from vae_core.store import manifest as manifests
-from vae_core.store.files import content, fsync_file, fsync_folder, hash_file, storage_errors, write_json
+from vae_core.store.files import fsync_file, fsync_folder, hash_file, storage_errors, to_json, write_json
+from vae_core.store.place import LocalPlace, Place, place_of
 
 
 @dataclass
 class Artifact:
     """A finished artifact. Equality of `digest` means equality of everything that produced it."""
 
-    folder: Path
+    place: Place
     manifest: dict[str, Any]
 
     @classmethod
-    def load(cls, folder: Path) -> Artifact:
-        """Read the artifact in `folder`; the files' sizes are checked, their content is not (see `check`).
+    def load(cls, where: Path | str | Place) -> Artifact:
+        """Read the artifact at `where`; the files' sizes are checked, their content is not (see `check`).
 
         Raises:
             ArtifactError: no whole manifest is there, or a file is missing or of another size.
         """
-        artifact = cls(folder, manifests.read(folder))
+        place = place_of(where) if isinstance(where, Path | str) else where
+        artifact = cls(place, manifests.read(place))
+        sizes = place.sizes()
         for name, entry in artifact.manifest["files"].items():
-            try:
-                size = (folder / name).stat().st_size
-            except OSError:
-                raise ArtifactError(f"{folder}: {name} is missing; delete the folder and make it again") from None
-            if size != entry["bytes"]:
-                raise ArtifactError(f"{folder}: {name} was changed: {size} bytes, its manifest says {entry['bytes']}")
+            if name not in sizes:
+                raise ArtifactError(f"{place}: {name} is missing; delete the folder and make it again")
+            if sizes[name] != entry["bytes"]:
+                raise ArtifactError(
+                    f"{place}: {name} was changed: {sizes[name]} bytes, its manifest says {entry['bytes']}"
+                )
         return artifact
 
     @classmethod
     def finish(
-        cls, folder: Path, identity: tuple[str, str, str], fields: dict[str, Any], files: dict[str, Any]
+        cls, place: Place, identity: tuple[str, str, str], fields: dict[str, Any], files: dict[str, Any]
     ) -> Artifact:
-        """Complete an artifact that was written in place, by its manifest.
+        """Complete a dataset that was written in place, by its manifest; one that is there already stands.
 
         Args:
-            folder: where it is.
+            place: where it is.
             identity: kind, name, version.
             fields: the stage's own fields (inputs, config, digest, seed, rows, …).
             files: relative path → bytes and sha256.
 
         Raises:
-            StorageError: the folder can't be written.
+            StorageError: the place can't be written.
         """
-        with storage_errors(folder):
+        with place.errors():
             manifest = manifests.complete(*identity, fields, files)
-            write_json(folder / manifests.MANIFEST, manifest)
-        return cls(folder, manifest)
+            if place.create(manifests.DATASET_MANIFEST, to_json(manifest)):
+                return cls(place, manifest)
+        return cls.load(place)
+
+    @property
+    def folder(self) -> Path:
+        """The local folder.
+
+        Raises:
+            ArtifactError: it is in a bucket.
+        """
+        if not isinstance(self.place, LocalPlace):
+            raise ArtifactError(f"{self.place}: copy it to a local folder first")
+        return self.place.path
 
     @property
     def kind(self) -> str:
@@ -95,10 +110,10 @@ class Artifact:
 
     def verify(self) -> list[str]:
         """Recompute every sha256. Returns the faults (missing, changed or extra files), none for a sound artifact."""
-        there = content(self.folder)
+        there = _content(self.place.sizes())
         recorded = self.manifest["files"]
         faults = [f"{name} is missing" for name in recorded if name not in there]
-        faults += [f"{name} was changed" for name in recorded if name in there and not self._sound(name)]
+        faults += [f"{name} was changed" for name in recorded if name in there and not self._sound(name, there[name])]
         return faults + [f"{name} is not in the manifest" for name in there if name not in recorded]
 
     def check(self, *names: str) -> None:
@@ -111,12 +126,12 @@ class Artifact:
             path = self.file(name)
             if not path.is_file():
                 raise ArtifactError(f"{self.folder}: {name} is missing")
-            if not self._sound(name):
+            if not self._sound(name, path.stat().st_size):
                 raise ArtifactError(f"{self.folder}: {name} was changed on disk since it was made; make it again")
 
-    def _sound(self, name: str) -> bool:
-        entry, path = self.manifest["files"][name], self.folder / name
-        return bool(path.stat().st_size == entry["bytes"] and hash_file(path) == entry["sha256"])
+    def _sound(self, name: str, size: int) -> bool:
+        entry = self.manifest["files"][name]
+        return bool(size == entry["bytes"] and self.place.sha256(name) == entry["sha256"])
 
     @contextmanager
     def extend(self, stage: str, config: dict[str, Any], fields: dict[str, Any]) -> Iterator[Path]:
@@ -144,7 +159,7 @@ class Artifact:
         self, stage: str, staging: Path, files: dict[str, Any], config: dict[str, Any], fields: dict[str, Any]
     ) -> None:
         # Another stage may have extended the artifact meanwhile: its record is kept.
-        current = manifests.read(self.folder)
+        current = manifests.read(self.place)
         if files.keys() & current["files"].keys():
             current["files"] = {name: entry for name, entry in current["files"].items() if name not in files}
             current["stages"].pop(stage, None)
@@ -164,9 +179,14 @@ class Artifact:
 def record_files(folder: Path) -> dict[str, dict[str, Any]]:
     """Size and sha256 of every file under `folder`, each fsynced with its folder."""
     files = {}
-    for name, path in content(folder).items():
-        fsync_file(path)
-        files[name] = {"bytes": path.stat().st_size, "sha256": hash_file(path)}
+    for name, size in _content(LocalPlace(folder).sizes()).items():
+        fsync_file(folder / name)
+        files[name] = {"bytes": size, "sha256": hash_file(folder / name)}
     for inner, _, _ in os.walk(folder):
         fsync_folder(Path(inner))
     return files
+
+
+def _content(sizes: dict[str, int]) -> dict[str, int]:
+    """The files that make up an artifact: all but the manifest and what is hidden."""
+    return {name: size for name, size in sizes.items() if not name.startswith(".") and name not in manifests.MANIFESTS}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -69,27 +72,124 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def to_json(data: Any) -> bytes:
+    """`data` as a JSON file for people: indented, UTF-8, with a newline at its end."""
+    return (json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
 def write_json(path: Path, data: Any) -> None:
     """Replace `path` by `data` as JSON, atomically: readers see the old content or the new one, never half of it."""
-    temporary = path.with_name(f".{path.name}.tmp-{uuid.uuid4().hex}")
+    content = to_json(data)
+    draft = local_draft(path.parent, path.name)
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(data, file, indent=2, ensure_ascii=False, allow_nan=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        draft.write(content)
+        draft.commit()
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        draft.discard()
         raise
-    fsync_folder(path.parent)
 
 
-def content(folder: Path) -> dict[str, Path]:
-    """The files of an artifact under `folder`, by relative path: all but the manifest and hidden files at its top."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        if path.is_file() and not relative.parts[0].startswith(".") and str(relative) != "manifest.json":
-            found[relative.as_posix()] = path
-    return found
+class Draft:
+    """A file being written, hashed on the way; it gets its name when it is whole, or never.
+
+    Attributes:
+        size: bytes written.
+    """
+
+    def __init__(self, file: FileIO, publish: Callable[[], None], drop: Callable[[], None]) -> None:
+        """Take over `file`; `publish` gives it its name, `drop` removes what has none. Both find it open."""
+        self._file, self._publish, self._drop = file, publish, drop
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: Any) -> int:
+        """Add bytes; what a discarded file is given is lost, so that a writer may empty its buffers."""
+        view = memoryview(data).cast("B")
+        count = len(view)
+        if not self.closed:
+            self._hash.update(view)
+            self.size += count
+            while view:
+                view = view[self._file.write(view) :]
+        return count
+
+    def tell(self) -> int:
+        """Bytes written."""
+        return self.size
+
+    def flush(self) -> None:
+        """Do nothing: nothing is held back."""
+
+    def close(self) -> None:
+        """Do nothing: the end is `commit` or `discard`."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was committed or discarded."""
+        return self._file.closed
+
+    @property
+    def sha256(self) -> str:
+        """Of all that was written, hexadecimal."""
+        return self._hash.hexdigest()
+
+    def commit(self) -> None:
+        """Give it its name; a file of that name is replaced."""
+        self._publish()
+        self._file.close()
+
+    def discard(self) -> None:
+        """Remove it, unless it was committed."""
+        if not self.closed:
+            self._drop()
+            self._file.close()
+
+
+def local_draft(folder: Path, name: str, *, create: bool = False) -> Draft:
+    """Begin the file `name` of `folder`: hidden until it is whole and on the disk.
+
+    The writer holds a lock on the hidden file. The operating system frees it when the process dies, so that `sweep`
+    can tell what was left from what is being written.
+
+    Args:
+        folder: must exist.
+        name: relative; its folder is made when the file gets its name.
+        create: raise `FileExistsError` when a file has this name already, rather than replace it.
+    """
+    target = folder / name
+    temporary, file = _begin(folder, target.name)
+
+    def publish() -> None:
+        os.fsync(file.fileno())
+        if target.parent != folder:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        if create:
+            target.hardlink_to(temporary)
+            temporary.unlink()
+        else:
+            temporary.replace(target)
+        for parent in (target.parent, *target.parent.parents):
+            fsync_folder(parent)
+            if parent == folder:
+                break
+
+    return Draft(file, publish, partial(temporary.unlink, missing_ok=True))
+
+
+def _begin(folder: Path, name: str) -> tuple[Path, FileIO]:
+    while True:
+        path = folder / f".{name}.tmp-{uuid.uuid4().hex}"
+        file = path.open("xb", buffering=0)
+        with suppress(OSError):  # a file system without locks: then nothing is swept either
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX)
+        if path.exists():
+            return path, file
+        file.close()  # it was swept between its creation and its lock
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes were writing in `folder`; what a living one writes stays."""
+    for path in folder.glob(".*.tmp-*"):
+        with suppress(OSError), path.open("r+b") as file:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink(missing_ok=True)

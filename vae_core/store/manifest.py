@@ -13,9 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vae_core.errors import ArtifactError
+from vae_core.store.place import Place
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+DATASET_MANIFEST = "_manifest.json"  # readers of Parquet folders take a name without a `_` or `.` before it for data
+MANIFESTS = (MANIFEST, DATASET_MANIFEST)
 _LIBRARIES = (
     "vaesynth",
     "numpy",
@@ -81,24 +84,24 @@ def complete(kind: str, name: str, version: str, fields: dict[str, Any], files: 
     return recorded
 
 
-def read(folder: Path) -> dict[str, Any]:
-    """Read and check the manifest in `folder`.
+def read(place: Place) -> dict[str, Any]:
+    """Read and check the manifest in `place`.
 
     Raises:
         ArtifactError: there is none, it isn't a manifest, or a newer vaesynth wrote it.
+        StorageError: the place doesn't answer.
     """
-    path = folder / MANIFEST
     try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        what = "has no manifest.json: it is not a finished artifact" if folder.is_dir() else "no such artifact"
-        raise ArtifactError(f"{folder}: {what}") from None
-    except NotADirectoryError:
-        raise ArtifactError(f"{folder}: not an artifact's folder") from None
+        found = ((name, text) for name in MANIFESTS if (text := place.read(name)) is not None)
+        path, text = next(((f"{place}/{name}", text) for name, text in found), (None, b""))
+        if path is None:
+            what = f"has no {MANIFEST}: it is not a finished artifact" if place.exists() else "no such artifact"
+            raise ArtifactError(f"{place}: {what}")
+        data: Any = json.loads(text)
     except (ValueError, RecursionError):
-        raise ArtifactError(f"{path}: not JSON; the artifact is damaged, delete {folder} and make it again") from None
+        raise ArtifactError(f"{path}: not JSON; the artifact is damaged, delete {place} and make it again") from None
     except OSError as error:
-        raise ArtifactError(f"{path}: {error.strerror}") from None
+        raise ArtifactError(f"{place}: {error.strerror}") from None
     format_version = data.get("format_version") if isinstance(data, dict) else None
     if not isinstance(format_version, int):
         raise ArtifactError(f"{path}: not a manifest of vaesynth")

@@ -66,8 +66,9 @@ class Store:
             ArtifactError: there is no such artifact, it is of another kind, or the prefix is ambiguous.
         """
         text = str(reference)
-        if os.sep in text or "/" in text or text.startswith(".") or (Path(text) / manifests.MANIFEST).is_file():
-            artifact = Artifact.load(Path(text))
+        finished = any((Path(text) / name).is_file() for name in manifests.MANIFESTS)
+        if os.sep in text or "/" in text or text.startswith(".") or finished:
+            artifact = Artifact.load(text)
             if artifact.kind != kind:
                 raise ArtifactError(f"{text}: holds {artifact.kind}, not {kind}")
             return artifact
