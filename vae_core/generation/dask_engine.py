@@ -11,12 +11,13 @@ from __future__ import annotations
 import itertools
 import logging
 import queue
+import signal
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -28,6 +29,7 @@ from vae_core.errors import ConfigError, MissingDependencyError, VaesynthError
 from vae_core.generation.engine import Work, write_shard
 from vae_core.generation.sampler import Sampler
 from vae_core.generation.shards import Folder, Shard
+from vae_core.store.place import LocalPlace, Place
 
 try:
     import distributed
@@ -65,6 +67,15 @@ class Abandoned(Exception):  # noqa: N818
 # sampler of the last run that it worked for.
 _kept = threading.local()
 _abandoned: set[str] = set()
+
+
+def dask_setup(worker: distributed.Worker) -> None:
+    """Let a worker on this machine ignore the signals that reach it with its client, who decides what they mean.
+
+    Dask calls it in workers of a local cluster as they start.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _task(job: Job, shard: Shard) -> None:
@@ -109,10 +120,12 @@ class _Run:
     """The client's side of a run: hands out shards and hears of them."""
 
     def __init__(self, work: Work, client: distributed.Client) -> None:
-        # A worker may not take another device than this process has.
-        device = "cuda" if work.first.decoder.provider.startswith("CUDA") else "cpu"
         self._work, self._client = work, client
-        self._job = Job(f"vaesynth-{uuid.uuid4().hex}", partial(work.make, device=device), work.folder, _libraries())
+        model = replace(work.first.model, place=_anywhere(work.first.model.place))
+        device = "cuda" if work.first.decoder.provider.startswith("CUDA") else "cpu"  # everywhere the same
+        make = partial(work.make, model=model, device=device)
+        folder = Folder(_anywhere(work.folder.place), work.folder.run)
+        self._job = Job(f"vaesynth-{uuid.uuid4().hex}", make, folder, _libraries())
         self._waiting = iter(work.shards)
         self._running: dict[int, tuple[Shard, distributed.Future]] = {}
         self._written: dict[int, int] = {}  # rows that were told of, by shard in hand
@@ -169,7 +182,8 @@ class _Run:
                     f"{shard.file}: {error.allowed_failures + 1} Dask workers died while they wrote it; look into "
                     "their logs (memory?), then run the same command again with --resume"
                 )
-            raise error
+            with self._job.folder.place.errors():
+                raise error
         else:
             raise VaesynthError("lost the Dask scheduler; run the same command again with --resume to go on")
         del self._running[index]
@@ -186,10 +200,14 @@ def _client(scheduler: str | None, workers: int) -> Iterator[distributed.Client]
                 threads_per_worker=1,
                 memory_limit=None,  # its own, for data that Dask keeps: there is none
                 dashboard_address="127.0.0.1:0",
+                preload=[__name__],
                 silence_logs=logging.CRITICAL,
             )
         except Exception as error:
-            raise VaesynthError(f"the local Dask cluster did not start: {_reason(error)}") from error
+            raise VaesynthError(
+                f"the local Dask cluster did not start: {_reason(error)} (a script has to call it under "
+                '`if __name__ == "__main__":`)'
+            ) from error
         with cluster, distributed.Client(cluster, set_as_default=False) as client:
             yield client
         return
@@ -207,14 +225,24 @@ def _client(scheduler: str | None, workers: int) -> Iterator[distributed.Client]
         yield client
 
 
+def _anywhere(place: Place) -> Place:
+    """The same place, also for processes that were started in another folder."""
+    return LocalPlace(place.path.absolute()) if isinstance(place, LocalPlace) else place
+
+
 def _reason(error: BaseException) -> str:
     return " ".join(str(error.__cause__ or error).split())[:200]
 
 
 def dask(work: Work) -> None:
-    """Generate with processes: those of the cluster at `work.scheduler`, or `work.workers` on this machine."""
+    """Generate with processes: those of the cluster at `work.scheduler`, or `work.workers` on this machine.
+
+    Raises:
+        ConfigError: no scheduler answers, it has no workers, or they can't do this run.
+        VaesynthError: the workers die of a shard again and again, or the scheduler is gone.
+    """
     try:
         with _client(work.scheduler, work.workers) as client:
             _Run(work, client)()
     finally:
-        work.folder.sweep(work.shards)
+        work.folder.place.sweep()

@@ -8,6 +8,7 @@ are in memory, whatever the number of rows.
 
 from __future__ import annotations
 
+import multiprocessing
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from vae_core.errors import VaesynthError
 from vae_core.generation.sampler import Sampler
 from vae_core.generation.shards import Folder, Shard
 from vae_core.generation.writer import ROW_GROUP, ShardWriter
@@ -189,10 +191,16 @@ def local(work: Work) -> None:
         raise failure
 
 
-def _dask(work: Work) -> None:
+Engine = Callable[[Work], None]
+
+
+def _dask() -> Engine:
     from vae_core.generation.dask_engine import dask  # an extra, and slow to import
 
-    dask(work)
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        # A worker that runs the user's script before anything else, as Python has them start.
+        raise VaesynthError('engine dask in a script: call it under `if __name__ == "__main__":`')
+    return dask
 
 
-ENGINES: dict[str, Callable[[Work], None]] = {"local": local, "dask": _dask}
+ENGINES: dict[str, Callable[[], Engine]] = {"local": lambda: local, "dask": _dask}

@@ -44,8 +44,10 @@ def generate(
         VaesynthError: the run was asked to stop (SIGTERM) before all shards were finished; those begun are finished.
         KeyboardInterrupt: likewise, by the user; its text says how to go on.
     """
-    make = partial(Sampler, model, device=config.device, batch_size=config.batch_size)
-    first = make()  # a model that can't be used fails before a folder is made
+    # An engine that isn't installed and a model that can't be used fail before a folder is made.
+    engine = ENGINES[config.engine]()
+    make = partial(Sampler, model=model, device=config.device, batch_size=config.batch_size)
+    first = make()
     run = _run(model, config)
     name, version = name or model.name, version_of(run.digest)
     folder = Folder(place_of(config.output or store.path("datasets", name, version)), run)
@@ -75,7 +77,7 @@ def generate(
         work = Work(make, first, folder, todo, workers, config.scheduler, done, stop)
         try:
             with _stopped_by_signals(stop) as came:
-                ENGINES[config.engine](work)
+                engine(work)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_stopped(folder, shards)) from None
         files = folder.files(shards)

@@ -156,10 +156,6 @@ class Folder:
         """Whether the folder, as this process sees it, is ready for this run's shards."""
         return self._owner() == self.run.digest
 
-    def sweep(self, shards: Sequence[Shard]) -> None:
-        """Remove what killed writers left of `shards`."""
-        self.place.sweep()
-
     def _owner(self) -> str | None:
         """Digest of the run that this folder was made for; None when it wasn't made by a run at all."""
         data = _json(self.place, _RUN)
