@@ -40,10 +40,12 @@ def read(path: Path, columns: dict[str, dict[str, str]]) -> pd.DataFrame:
 
 def two_sample_score(real: pd.DataFrame, synthetic: pd.DataFrame) -> float:
     """Sdmetrics' detection metric with XGBoost: 1 - mean over folds of 2·max(1/2, AUC) - 1."""
+    texts = [name for name in real if real[name].dtype == object]
+    known = all(set(synthetic[name]) <= set(real[name]) for name in texts)
     transformer = HyperTransformer()
-    x = np.concatenate(
-        [transformer.fit_transform(real.copy()).to_numpy(), transformer.transform(synthetic.copy()).to_numpy()]
-    )
+    transformer.fit(real if known else pd.concat([real, synthetic]))  # a level that isn't real has a column of its own
+    x = np.concatenate([transformer.transform(frame.copy()).to_numpy() for frame in (real, synthetic)])
+    x[np.isinf(x)] = np.nan
     y = np.repeat([1, 0], [len(real), len(synthetic)])
     scores = []
     for fit, held in StratifiedKFold(n_splits=3, shuffle=True, random_state=0).split(x, y):
