@@ -130,7 +130,7 @@ class _Run:
         self._running: dict[int, tuple[Shard, distributed.Future]] = {}
         self._written: dict[int, int] = {}  # rows that were told of, by shard in hand
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._threads, self._looked = 0, -_LOOK
+        self._threads, self._looked, self._seen = 0, -_LOOK, time.monotonic()
 
     def __call__(self) -> None:
         """Run the shards until none is left, or none but those not begun when asked to stop."""
@@ -155,10 +155,12 @@ class _Run:
         """Submit shards until every thread has one. Returns whether any is running."""
         if time.monotonic() > self._looked + _LOOK:
             self._threads, self._looked = sum(self._client.nthreads().values()), time.monotonic()
-            if not self._threads:
-                _logger.warning("the Dask cluster has no worker left; waiting for one")
+            if self._threads:
+                self._seen = self._looked
+            elif self._looked > self._seen + _PATIENCE:
+                _logger.warning("the Dask cluster has had no worker for a while; waiting for one")
         room = min(max(self._threads, 1), self._work.workers) - len(self._running)
-        for shard in itertools.islice(self._waiting, 0 if self._work.stop.is_set() else room):
+        for shard in itertools.islice(self._waiting, 0 if self._work.stop.is_set() else max(room, 0)):
             future = self._client.submit(_task, self._job, shard, key=f"{self._job.name}-{shard.index}", pure=False)
             self._running[shard.index] = shard, future
             future.add_done_callback(self._events.put)
