@@ -107,10 +107,10 @@ class TrainingConfig(_Strict):
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
     dropout: float = Field(0.1, ge=0, lt=1)
-    latent_dim: int = Field(16, ge=1)
+    latent_dim: int = Field(8, ge=1)
     hidden: int | None = Field(None, ge=8, description="width of the decoder; chosen from the columns when not given")
     beta: float = Field(1.0, gt=0, description="weight of the KL term")
-    free_nats: float = Field(4.0, ge=0, description="floor on the KL, in nats a row")
+    free_nats: float = Field(2.5, ge=0, description="floor on the KL, in nats a row")
     holdout: float = Field(0.1, gt=0, lt=0.5, description="share of the rows held out, at most 20,000 rows")
     device: Device = "auto"
     codec: CodecConfig = Field(default_factory=CodecConfig)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vae_core.export.builder import FLOAT, INT32, GraphBuilder
 from vae_core.model import VAE, Decoder, Variable
@@ -87,11 +86,9 @@ def build_decoder(model: VAE, positions: list[bool], metadata: dict[str, str]) -
     graph.section = "trunk"
     shift, offsets = _numpy(decoder.shift), layout.offsets
     table = _numpy(decoder.embedding)
-    first, second = cast(nn.Linear, decoder.trunk[0]), cast(nn.Linear, decoder.trunk[2])
-    h = graph.add("Gemm", z, graph.constant(_numpy(first.weight).T), graph.constant(_numpy(first.bias)))
-    h = graph.add("Relu", h)
     # Each variable's shift travels with what is added before it, so that it costs nothing here.
-    h = graph.add("Gemm", h, graph.constant(_numpy(second.weight).T), graph.constant(_numpy(second.bias) + shift[0]))
+    weight, bias = _numpy(decoder.trunk.weight).T, _numpy(decoder.trunk.bias) + shift[0]
+    h = graph.add("Gemm", z, graph.constant(weight), graph.constant(bias))
 
     log_totals = _log_totals(model)
     drawn: list[Draw] = []

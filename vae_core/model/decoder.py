@@ -1,6 +1,6 @@
 """The decoder p(x|z): autoregressive across sub-columns, with a small head for each.
 
-    h₀ = trunk(z);   h_j = h₀ + c_j + Σ_{k<j} E_k[x_k];   p(x_j | x_{<j}, z) = head_j(relu(h_j))
+    h₀ = W·z + b;   h_j = h₀ + c_j + Σ_{k<j} E_k[x_k];   p(x_j | x_{<j}, z) = head_j(relu(h_j))
 
 The sum is shared by all heads, as in NADE (Larochelle & Murray 2011), so one row costs one pass.
 """
@@ -28,7 +28,7 @@ class Decoder(nn.Module):
         self.before: Tensor
         self.order: Tensor
         self.register_buffer("offsets", torch.from_numpy(layout.offsets)[:, None], persistent=False)
-        self.trunk = nn.Sequential(nn.Linear(latent_dim, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, hidden))
+        self.trunk = nn.Linear(latent_dim, hidden)
         self.embedding = nn.Parameter(torch.randn(sum(layout.leaves), hidden) * len(layout.sizes) ** -0.5)
         self.smoothing = OrdinalSmoothing([(v.size, v.ordered) for v in layout.variables])
         self.shift = nn.Parameter(torch.zeros(len(layout.sizes), hidden))
