@@ -150,7 +150,17 @@ class GenerationConfig(_Strict):
 
     rows: int = Field(10_000, ge=0)
     seed: int = Field(0, ge=0)
-    rows_per_shard: int = Field(1_048_576, ge=1, description="rounded up to whole noise blocks")
+    rows_per_shard: int | None = Field(
+        None, ge=1, description="rounded up to whole noise blocks; what makes files of about 256 MB when not given"
+    )
+    shards: str | None = Field(
+        None,
+        pattern=r"^\d*:\d*$",
+        description="make these shards only, such as 40:60, 40: or :60; others make the rest",
+    )
+    partition_by: list[str] = Field(
+        default_factory=list, description="columns whose values name folders, such as origin=JFK"
+    )
     batch_size: int = Field(2048, ge=64, description="rows a run of the decoder")
     workers: int | None = Field(None, ge=1, description="as many as cores when not given")
     device: Device = "auto"

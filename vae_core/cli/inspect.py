@@ -47,7 +47,7 @@ def list_(kind: str | None, store: str | None, as_json: bool) -> None:
 @click.argument("artifact")
 @options.common
 def show(artifact: str, store: str | None, as_json: bool) -> None:
-    """Show ARTIFACT: a name, name@version, models/name@version or a path."""
+    """Show ARTIFACT: a name, name@version, models/name@version, a path or an s3:// address."""
     from vae_core.store import Store
 
     found = _resolve(Store(store or "artifacts"), artifact)
@@ -69,8 +69,12 @@ def show(artifact: str, store: str | None, as_json: bool) -> None:
 @click.argument("artifacts", nargs=-1)
 @options.common
 def verify(artifacts: tuple[str, ...], store: str | None, as_json: bool) -> None:
-    """Recompute the sha256 of every file of ARTIFACTS, or of the whole store."""
+    """Recompute the sha256 of every file of ARTIFACTS, or of the whole store.
+
+    ARTIFACTS are names, name@version, folders or s3:// addresses. Of datasets it is proved that every row is there once.
+    """
     from vae_core.errors import ArtifactError
+    from vae_core.generation.verify import verify as proof
     from vae_core.store import Store
 
     home = Store(store or "artifacts")
@@ -78,7 +82,7 @@ def verify(artifacts: tuple[str, ...], store: str | None, as_json: bool) -> None
         found = [each for text in artifacts for each in _resolve(home, text)]
     else:
         found = [each for kind in _KINDS for each in home.list(kind)]
-    faults = {str(each.place): each.verify() for each in found}
+    faults = {str(each.place): proof(each) if each.kind == "datasets" else each.verify() for each in found}
     lines = [
         f"{'CHANGED' if faults[str(each.place)] else 'ok':8}{each.kind}/{each.name}@{each.version}"
         + "".join(f"\n          {fault}" for fault in faults[str(each.place)])
@@ -98,10 +102,16 @@ def _resolve(store: Store, text: str) -> list[Artifact]:
         ArtifactError: there is none.
     """
     from vae_core.errors import ArtifactError, InputError
-    from vae_core.store import Artifact
+    from vae_core.store import MANIFESTS, Artifact, place_of
 
-    if Path(text).is_dir():
-        return [Artifact.load(Path(text))]
+    if "://" in text or Path(text).is_dir():
+        place = place_of(text)
+        if not any(place.read(name) is not None for name in MANIFESTS):
+            from vae_core.generation.verify import unfinished
+
+            if lacks := unfinished(place):
+                raise ArtifactError(lacks)
+        return [Artifact.load(place)]
     kind, _, rest = text.partition("/")
     if kind in _KINDS and rest:
         return [store.open(kind, rest)]

@@ -88,7 +88,7 @@ def describe(artifact: Artifact) -> dict[str, Any]:
         "rows": manifest.get("rows"),
         "created": manifest.get("created"),
         "bytes": sum(entry["bytes"] for entry in manifest["files"].values()),
-    }
+    } | ({"missing": manifest["missing"]} if "missing" in manifest else {})
 
 
 def size(count: float) -> str:

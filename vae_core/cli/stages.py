@@ -128,6 +128,8 @@ def evaluate(model: str, config: str | None, publish: bool, store: str | None, a
 @click.option("--engine", type=click.Choice(["local", "dask"]), help="Threads, or processes through Dask.")
 @click.option("--scheduler", metavar="tcp://HOST:PORT", help="Dask cluster for the engine dask; else this machine.")
 @options.device
+@click.option("--shards", metavar="A:B", help="Make only these shards (40:60, 40:, :60); other machines make others.")
+@click.option("--partition-by", multiple=True, metavar="COLUMN", help="Folders by its values; may be given repeatedly.")
 @click.option("--resume/--no-resume", default=None, help="Keep the verified shards of an interrupted run.")
 @options.common
 def generate(
@@ -140,6 +142,8 @@ def generate(
     engine: str | None,
     scheduler: str | None,
     device: str | None,
+    shards: str | None,
+    partition_by: tuple[str, ...],
     resume: bool | None,
     store: str | None,
     as_json: bool,
@@ -163,6 +167,8 @@ def generate(
         engine=engine,
         scheduler=scheduler,
         device=device,
+        shards=shards,
+        partition_by=list(partition_by) or None,
         resume=resume,
     )
     home = Store(store or "artifacts")
@@ -170,6 +176,9 @@ def generate(
     started, clock = datetime.now(UTC), time.perf_counter()
     with bar("generate", "rows") as progress:
         dataset = stage(source, settings, home, source.name, progress)
+    if missing := dataset.manifest.get("missing"):
+        _done(as_json, dataset, f"unfinished: shards {missing} are missing; other runs make them")
+        return
     speed = f"{rows / (time.perf_counter() - clock):,.0f} rows/s"
     _done(as_json, dataset, "it stood already" if stood(dataset, started) else speed)
 

@@ -11,16 +11,16 @@ from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 
-from vae_core import __version__
 from vae_core.config import GenerationConfig
-from vae_core.errors import ArtifactError, VaesynthError
+from vae_core.errors import VaesynthError
 from vae_core.generation.engine import ENGINES, Work
+from vae_core.generation.plan import plan, selected
 from vae_core.generation.sampler import Sampler
-from vae_core.generation.shards import Folder, Run, Shard, whole_blocks
+from vae_core.generation.shards import Folder, Shard, ranges
 from vae_core.progress import Progress, silent
-from vae_core.store import Artifact, Store, digest_of, place_of, version_of
+from vae_core.store import Artifact, Store, place_of, version_of
 
-FORMAT_VERSION = 1
+_NOT_OF_THE_DATASET = {"output", "resume", "workers", "batch_size", "engine", "scheduler", "shards"}
 
 
 def generate(
@@ -28,7 +28,9 @@ def generate(
 ) -> Artifact:
     """Write `config.rows` rows of `model` as Parquet, in the store or in `config.output`.
 
-    A dataset that is already there is returned at once; an unfinished one goes on where it stopped.
+    A dataset that is already there is returned at once; an unfinished one goes on where it stopped. With
+    `config.shards` only these are made: whoever finds all of them there completes the dataset, and what others return
+    has the shards that are missing in its manifest, under `missing`, and isn't on the disk.
 
     Args:
         model: an exported model.
@@ -48,30 +50,32 @@ def generate(
     engine = ENGINES[config.engine]()
     make = partial(Sampler, model=model, device=config.device, batch_size=config.batch_size)
     first = make()
-    run = _run(model, config)
+    run = plan(model, first, config)
+    shards = run.shards()
+    ours = selected(shards, config.shards)
     name, version = name or model.name, version_of(run.digest)
     folder = Folder(place_of(config.output or store.path("datasets", name, version)), run)
+    total = sum(shard.rows for shard in ours)
     finished = folder.finished()  # before the lock, so that a read-only dataset is returned too
     if finished is not None:
-        progress(run.rows, run.rows)
+        progress(total, total)
         return finished
-    with folder.place.errors(), folder.lock():
+    with folder.place.errors(), folder.lock(ours):
         finished = folder.finished()
         if finished is not None:
-            progress(run.rows, run.rows)
+            progress(total, total)
             return finished
         folder.prepare(resume=config.resume)
-        shards = run.shards()
-        kept = folder.keep(shards)
+        kept = folder.keep(ours)
         count = sum(shard.rows for shard in kept)
-        progress(count, run.rows)
+        progress(count, total)
 
         def done(rows: int) -> None:
             nonlocal count
             count += rows
-            progress(count, run.rows, "finishing what was begun" if stop.is_set() else "")
+            progress(count, total, "finishing what was begun" if stop.is_set() else "")
 
-        todo = sorted(set(shards) - set(kept), key=lambda shard: shard.index)
+        todo = sorted(set(ours) - set(kept), key=lambda shard: shard.index)
         stop = threading.Event()
         workers = cores(config.workers) if config.scheduler is None else config.workers or sys.maxsize
         work = Work(make, first, folder, todo, workers, config.scheduler, done, stop)
@@ -79,46 +83,32 @@ def generate(
             with _stopped_by_signals(stop) as came:
                 engine(work)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(_stopped(folder, shards)) from None
-        files = folder.files(shards)
-        if len(files) < len(shards):
-            raise (KeyboardInterrupt if signal.SIGINT in came else VaesynthError)(_stopped(folder, shards))
+            raise KeyboardInterrupt(_stopped(folder, ours)) from None
+        files, missing = folder.look(shards)
+        if set(missing) & set(ours):
+            raise (KeyboardInterrupt if signal.SIGINT in came else VaesynthError)(_stopped(folder, ours))
         fields = {
             "digest": run.digest,
             "inputs": {"model": model.digest},
             "model": f"{model.name}@{model.version}",
-            "config": config.model_dump(exclude={"output", "resume", "workers", "batch_size", "engine", "scheduler"}),
+            "config": config.model_dump(exclude=_NOT_OF_THE_DATASET) | {"rows_per_shard": run.rows_per_shard},
             "seed": run.seed,
             "rows": run.rows,
+            "shards": len(shards),
             "provider": first.decoder.provider,
         }
-        return Artifact.finish(folder.place, ("datasets", name, version), fields, files)
+        identity = "datasets", name, version
+        if missing:  # other runs make them; the last one to finish commits
+            return Artifact.unfinished(folder.place, identity, fields | {"missing": ranges(missing)}, files)
+        return Artifact.finish(folder.place, identity, fields, files)
 
 
 def _stopped(folder: Folder, shards: Sequence[Shard]) -> str:
+    _, missing = folder.look(shards)
     return (
-        f"{folder.path}: stopped on request with {len(folder.files(shards))} of {len(shards)} files finished; "
+        f"{folder.path}: stopped on request with {len(shards) - len(missing)} of {len(shards)} files finished; "
         "run the same command again with --resume to go on"
     )
-
-
-def _run(model: Artifact, config: GenerationConfig) -> Run:
-    missing = {"decoder.onnx", "codec.json"} - model.manifest["files"].keys()
-    if missing:
-        raise ArtifactError(f"{model.folder}: it has no {' and no '.join(sorted(missing))}; export the model first")
-    size = whole_blocks(config.rows_per_shard)
-    files = {file: model.manifest["files"][file]["sha256"] for file in ("decoder.onnx", "codec.json")}
-    identity = {
-        "inputs": {"model": model.digest} | files,
-        "config": {
-            "rows": config.rows,
-            "seed": config.seed,
-            "rows_per_shard": size,
-            "compression": config.compression,
-        },
-        "code": {"vae_core": __version__, "format": FORMAT_VERSION},
-    }
-    return Run(digest_of(identity), model.digest, config.seed, config.rows, size, config.compression)
 
 
 def cores(workers: int | None) -> int:

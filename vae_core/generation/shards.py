@@ -1,6 +1,7 @@
 """The folder of a dataset: which shards it has, which of them are finished, and whose it is.
 
     part-00042.parquet             a finished shard: it gets this name only when it is whole and on the disk
+    origin=JFK/part-00042.parquet  its rows of one partition, likewise, where there are partitions
     .part-00042.parquet.tmp-…      one being written
     .records/run.json              what the folder is for, written first
     .records/part-00042.json       rows, bytes, sha256 of a finished shard, written after it
@@ -15,7 +16,7 @@ import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -58,6 +59,7 @@ class Run:
         rows: of the whole dataset.
         rows_per_shard: a multiple of BLOCK.
         compression: of the Parquet pages.
+        partition_by: columns whose values name folders.
     """
 
     digest: str
@@ -66,6 +68,7 @@ class Run:
     rows: int
     rows_per_shard: int
     compression: str
+    partition_by: tuple[str, ...] = ()
 
     def shards(self) -> list[Shard]:
         """Cut the rows into shards; a dataset without rows has one, so that its columns can be read."""
@@ -97,9 +100,13 @@ class Folder:
         """Its path or address, for people."""
         return str(self.place)
 
-    def lock(self) -> AbstractContextManager[None]:
-        """Create the folder and let another process that does the same wait until this one is done."""
-        return self.place.lock(_LOCK)
+    def lock(self, shards: Sequence[Shard]) -> AbstractContextManager[None]:
+        """Create the folder and let another process that makes the same `shards` wait until this one is done.
+
+        Processes with other shards work beside this one; where they overlap, both write the same bytes.
+        """
+        every = len(shards) == len(self.run.shards())
+        return self.place.lock(_LOCK if every else f"{_LOCK}-{shards[0].index}-{shards[-1].index + 1}")
 
     def finished(self) -> Artifact | None:
         """The dataset, when this run has already been finished here and all files have their sizes.
@@ -120,6 +127,7 @@ class Folder:
             raise ArtifactError(
                 f"{self.place}: holds a finished dataset of another model, seed or configuration; choose another folder"
             )
+        self.place.sweep()
         return artifact
 
     def prepare(self, *, resume: bool) -> None:
@@ -201,13 +209,35 @@ class Folder:
                 files = record.get("files") if record is not None and ours else None
                 yield shard, files if isinstance(files, dict) else None
 
-    def files(self, shards: Sequence[Shard]) -> dict[str, dict[str, Any]]:
-        """The manifest's entries of the files of those `shards` that are finished."""
-        return {name: entry for _, files in self._records(shards) for name, entry in (files or {}).items()}
+    def look(self, shards: Sequence[Shard]) -> tuple[dict[str, dict[str, Any]], list[Shard]]:
+        """What is there of `shards`: the manifest's entries of their files, and those that aren't finished."""
+        sizes, there, missing = self.place.sizes(), {}, []
+        for shard, files in self._records(shards):
+            if files is not None and all(sizes.get(name) == entry["bytes"] for name, entry in files.items()):
+                there.update(files)
+            else:
+                missing.append(shard)
+        return there, missing
 
-    def missing(self, shards: Sequence[Shard]) -> list[Shard]:
-        """Those of `shards` that have no record."""
-        return [shard for shard, files in self._records(shards) if files is None]
+
+def run_of(place: Place) -> Run | None:
+    """What a place was made for; None where no run has begun there, or one of another version."""
+    try:
+        run = Run(**(_json(place, _RUN) or {}))
+    except TypeError:
+        return None
+    return replace(run, partition_by=tuple(run.partition_by))
+
+
+def ranges(shards: Sequence[Shard]) -> str:
+    """Numbers of shards as `--shards` takes them: `40:60, 80:81`."""
+    bounds: list[list[int]] = []
+    for shard in shards:
+        if bounds and bounds[-1][1] == shard.index:
+            bounds[-1][1] += 1
+        else:
+            bounds.append([shard.index, shard.index + 1])
+    return ", ".join(f"{start}:{stop}" for start, stop in bounds)
 
 
 def _begun(name: str) -> bool:

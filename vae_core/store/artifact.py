@@ -67,6 +67,13 @@ class Artifact:
                 return cls(place, manifest)
         return cls.load(place)
 
+    @classmethod
+    def unfinished(
+        cls, place: Place, identity: tuple[str, str, str], fields: dict[str, Any], files: dict[str, Any]
+    ) -> Artifact:
+        """What is there of an artifact that others will finish; nothing is written. The arguments are `finish`'s."""
+        return cls(place, manifests.complete(*identity, fields, files))
+
     @property
     def folder(self) -> Path:
         """The local folder.

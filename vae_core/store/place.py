@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 from filelock import FileLock, Timeout
 
@@ -48,6 +49,9 @@ class Place(Protocol):
 
     def draft(self, name: str) -> Draft:
         """Begin a file of any size, which appears when it is whole."""
+
+    def scratch(self) -> BinaryIO:
+        """A nameless file of this machine, for what is on its way here; it vanishes with the process."""
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
@@ -152,6 +156,10 @@ class LocalPlace:
     def draft(self, name: str) -> Draft:
         """Begin a file of any size: hidden at the folder's top until it is whole."""
         return local_draft(self.path, name)
+
+    def scratch(self) -> BinaryIO:
+        """A nameless file on the same disk."""
+        return cast(BinaryIO, tempfile.TemporaryFile(dir=self.path, buffering=0))
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""

@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -205,7 +205,7 @@ class S3Place:
 
     def draft(self, name: str) -> Draft:
         """Begin an object of any size, in a local file that vanishes with the process."""
-        file: Any = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  the draft closes it
+        file: Any = self.scratch()
 
         def publish() -> None:
             if os.fstat(file.fileno()).st_size == 0:
@@ -219,6 +219,11 @@ class S3Place:
             return None
 
         return Draft(file, publish, lambda: None)
+
+    def scratch(self) -> BinaryIO:
+        """A nameless file in the folder for temporary files."""
+        with self.errors():
+            return cast(BinaryIO, tempfile.TemporaryFile(buffering=0))
 
     def remove(self, name: str) -> None:
         """Remove an object, if it is there."""
