@@ -8,7 +8,7 @@ import io
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vae_core.ingest.lexical import scan
+from vae_core.ingest.lexical import Block, clean, take
 
 # Few characters, so that every neighbourhood of quotes, edges and spaces comes up.
 soup = st.text(st.sampled_from('"",,\n\n  a0x7\t\r'), max_size=60).map(lambda text: text.replace("\r", "\r\n"))
@@ -35,6 +35,12 @@ def automaton(text: str, delimiter: str) -> list[bool]:
     return mask
 
 
+def cleaned(text: str, delimiter: str) -> Block | None:
+    """The rows of a whole file, as they are parsed."""
+    rows = take(text.encode(), delimiter, last=True)
+    return None if rows is None else clean(rows, delimiter)
+
+
 @settings(max_examples=500, deadline=None)
 @given(soup, st.sampled_from(",;\t"), st.booleans())
 def test_rows_end_outside_quotes(text: str, delimiter: str, last: bool) -> None:
@@ -44,13 +50,29 @@ def test_rows_end_outside_quotes(text: str, delimiter: str, last: bool) -> None:
     expected = max(ends, default=0)
     if last:
         expected = 0 if mask and mask[-1] else len(text)
-    block = scan(text.encode(), delimiter, last=last)
-    if block is None:
+    rows = take(text.encode(), delimiter, last=last)
+    if rows is None:
         assert expected == 0
         return
     # Fewer rows than there are is fine while the file goes on: a stray quote among the last ones is seen too late.
-    assert block.used == expected if last else block.used in ends
-    assert block.quoted_newlines == any(c == "\n" and mask[i] for i, c in enumerate(text[: block.used]))
+    assert rows.used == expected if last else rows.used in ends
+
+
+@settings(max_examples=500, deadline=None)
+@given(soup, st.sampled_from(",;\t"))
+def test_blanks_go_that_touch_an_edge_outside_quotes(text: str, delimiter: str) -> None:
+    text = text.replace(",", delimiter)
+    mask = automaton(text, delimiter)
+    blank = [c in " \t" and c != delimiter and not inside for c, inside in zip(text, mask, strict=True)]
+    edge = [c in "\r\n" + delimiter for c in text]
+    removed = [False] * len(text)
+    for places, beside in ((range(len(text)), -1), (range(len(text) - 1, -1, -1), 1)):
+        for i in places:
+            at_end = not 0 <= i + beside < len(text)
+            removed[i] |= blank[i] and (at_end or edge[i + beside] or removed[i + beside])
+    block = cleaned(text, delimiter)
+    if block is not None:
+        assert block.data.tobytes().decode() == "".join(c for c, gone in zip(text, removed, strict=True) if not gone)
 
 
 @settings(max_examples=300, deadline=None)
@@ -69,24 +91,26 @@ def test_only_spaces_around_values_go(rows: list[list[str]], spaces: int) -> Non
         pad + c + pad if c == "," and not mask[i] else pad + c if c == "\n" and not mask[i] else c
         for i, c in enumerate(plain)
     )
-    block = scan(padded.encode(), ",", last=True)
+    block = cleaned(padded, ",")
     assert block is not None
-    assert block.data == plain.encode()
+    assert block.data.tobytes() == plain.encode()
 
 
 def test_leading_zeros() -> None:
     for text, expected in {
-        "1,0\n": False,
-        "0,0.5\n": False,
-        "0\n": False,
-        "1,00\n": True,
-        "01,1\n": True,
-        "1,2\n0x1F,3\n": True,
-        '1,"007"\n': True,
-        "1, 007\n": True,
-        "10:05,2024-01-02\n": False,
-        "1,0": False,
-        "": False,
+        "1,0\n": 0,
+        "0,0.5\n": 0,
+        "0\n": 0,
+        "1,00\n": 1,
+        "01,1\n": 1,
+        "01,1,02\n03,0\n": 3,
+        "1,2\n0x1F,3\n": 1,
+        '1,"007"\n': 1,
+        "1, 007\n": 1,
+        "10:05,2024-01-02\n": 0,
+        "1,0": 0,
+        "": 0,
+        "  ": 0,
     }.items():
-        block = scan(text.encode(), ",", last=True)
-        assert (block is not None and block.leading_zeros) == expected, text
+        block = cleaned(text, ",")
+        assert (0 if block is None else block.leading_zeros) == expected, text

@@ -26,6 +26,7 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _BINARY_MAGIC = {b"PAR1": "Parquet", b"ARROW1": "Arrow", b"%PDF": "PDF", b"SQLite": "SQLite", b"\x89PNG": "PNG"}
+_CONTROL = bytes(set(range(32)) - set(b"\t\n\r\f\x1a"))
 _LATIN = ("cp1252", "cp1250")
 _LEGACY = [*_LATIN, "cp1251", "cp1253", "koi8_r", "shift_jis", "gb18030", "big5", "euc_jp", "euc_kr"]
 
@@ -68,8 +69,7 @@ def sniff_encoding(sample: bytes, label: str, *, complete: bool) -> str:
         if max(even, odd) > 0.3 * len(sample) / 2 and min(even, odd) < 0.02 * len(sample):
             return "utf-16-le" if odd > even else "utf-16-be"
         raise SourceError(f"{label}: is a binary file, not text")
-    control = sum(sample.count(code) for code in range(32) if code not in b"\t\n\r\f\x1a")
-    if control > 0.01 * len(sample):
+    if len(sample) - len(sample.translate(None, _CONTROL)) > 0.01 * len(sample):
         raise SourceError(f"{label}: is a binary file, not text")
     try:
         sample.decode("utf-8")

@@ -1,4 +1,4 @@
-"""The lexical pass over CSV bytes: where rows end, which spaces surround values, whether numbers have leading zeros.
+"""The lexical pass over CSV bytes: where rows end, which spaces surround values, how many have leading zeros.
 
 Arrow's reader parses fast but can't be asked these things, so they are answered beforehand with a few passes over the
 bytes. Where quotes open and close is told by counting them; where quotes stand in the middle of values (`5" pipe`)
@@ -15,30 +15,47 @@ import numpy.typing as npt
 
 Bytes = npt.NDArray[np.uint8]
 Places = npt.NDArray[np.intp]
+Mask = npt.NDArray[np.bool_]
 
 _NEWLINE, _RETURN, _SPACE, _TAB, _QUOTE, _ZERO, _NINE, _X = b'\n\r \t"09x'
 _TILE = 1 << 17  # temporary arrays of a tile stay in the cache
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Whole rows of a CSV file, as they stand in it.
+
+    Attributes:
+        buffer: UTF-8 (or any superset of ASCII); the rows are at its front.
+        used: how many bytes they take.
+        quotes: where quotes open and close values, in turn.
+    """
+
+    buffer: bytes
+    used: int
+    quotes: Places
+
+    @property
+    def bytes(self) -> Bytes:
+        """The rows, not copied."""
+        return np.frombuffer(self.buffer, np.uint8, self.used)
+
+
+@dataclass(frozen=True)
 class Block:
-    """Whole rows of a CSV file.
+    """Rows to be parsed.
 
     Attributes:
         data: UTF-8, without the spaces around values.
-        used: how many bytes of the input the rows take.
-        quoted_newlines: whether a value holds a line end.
-        leading_zeros: whether a value may start with 0 and another digit, or with 0x.
+        leading_zeros: how many values start with 0 and another digit, or with 0x; too high rather than too low.
     """
 
-    data: bytes
-    used: int
-    quoted_newlines: bool
-    leading_zeros: bool
+    data: Bytes
+    leading_zeros: int
 
 
-def scan(buffer: bytes, delimiter: str, *, last: bool) -> Block | None:
-    """Take the whole rows off the front of `buffer`, which starts at the start of a row.
+def take(buffer: bytes, delimiter: str, *, last: bool) -> Rows | None:
+    """The whole rows at the front of `buffer`, which starts at the start of a row.
 
     Args:
         buffer: UTF-8 (or any superset of ASCII).
@@ -50,15 +67,34 @@ def scan(buffer: bytes, delimiter: str, *, last: bool) -> Block | None:
     """
     if b'"' not in buffer:
         used = len(buffer) if last else buffer.rfind(b"\n") + 1
-        return _block(buffer, used, np.empty(0, np.intp), delimiter) if used else None
-    quotes = _places(buffer)
+        return Rows(buffer, used, np.empty(0, np.intp)) if used else None
+    quotes = np.flatnonzero(np.frombuffer(buffer, np.uint8) == _QUOTE)
     used = _end(buffer, quotes, last=last)
-    block = _block(buffer, used, quotes, delimiter) if used else None
-    if block is None or not _counting_holds(block.data, quotes if len(block.data) == used else None, delimiter):
+    if not used or not _counting_holds(buffer, used, quotes, delimiter):
         quotes = _places_exactly(buffer, delimiter)
         used = _end(buffer, quotes, last=last)
-        block = _block(buffer, used, quotes, delimiter) if used else None
-    return block
+    return Rows(buffer, used, quotes[: np.searchsorted(quotes, used)]) if used else None
+
+
+def clean(rows: Rows, delimiter: str) -> Block:
+    """The rows without runs of spaces that stand beside a delimiter or a line end, outside quotes."""
+    data = rows.bytes
+    blanks = [
+        code
+        for code in b" \t"
+        if delimiter not in (" ", chr(code)) and rows.buffer.find(bytes([code]), 0, rows.used) >= 0
+    ]
+    quoted = len(rows.quotes) > 0
+    zeros, spaces = _beside_edges(data, blanks, delimiter, quoted=quoted)
+    if spaces:
+        data = _stripped(data, blanks, rows.quotes, delimiter)
+        zeros, _ = _beside_edges(data, [], delimiter, quoted=quoted)
+    return Block(data, zeros)
+
+
+def count_lines(data: Bytes) -> int:
+    """How many lines end in these bytes."""
+    return int(np.count_nonzero(data == _NEWLINE))
 
 
 def _end(buffer: bytes, quotes: Places, *, last: bool) -> int:
@@ -74,90 +110,79 @@ def _end(buffer: bytes, quotes: Places, *, last: bool) -> int:
     return 0
 
 
-def _block(buffer: bytes, used: int, quotes: Places, delimiter: str) -> Block:
-    data = buffer[:used] if used < len(buffer) else buffer
-    rows = np.frombuffer(data, np.uint8)
+def _counting_holds(buffer: bytes, used: int, quotes: Places, delimiter: str) -> bool:
+    """Whether every opening quote starts a value (or follows a quote) and every closing one ends it, spaces aside."""
+    data = np.frombuffer(buffer, np.uint8, used)
     quotes = quotes[: np.searchsorted(quotes, used)]
-    quoted = _any_inside(rows, quotes)
-    zeros, spaces = _beside_edges(data, rows, delimiter)
-    if spaces:
-        rows = _stripped(rows, quotes, delimiter)
-        if len(rows) < len(data):
-            data = rows.tobytes()
-            zeros, _ = _beside_edges(data, rows, delimiter)
-    return Block(data, used, quoted, zeros)
+    blanks = [code for code in b" \t" if delimiter not in (" ", chr(code))]
+    return _edges_follow(data, quotes[0::2], -1, blanks, delimiter) and _edges_follow(
+        data, quotes[1::2], 1, blanks, delimiter
+    )
 
 
-def _any_inside(rows: Bytes, quotes: Places) -> bool:
-    """Whether a line end stands inside quotes."""
-    if not len(quotes):
-        return False
-    newlines = np.flatnonzero(rows == _NEWLINE)
-    return bool((np.searchsorted(quotes, newlines) % 2).any())
+def _edges_follow(data: Bytes, places: Places, step: int, blanks: list[int], delimiter: str) -> bool:
+    """Whether the next byte from each of these places on, in steps of 1 or -1, is an edge or a quote, blanks aside."""
+    end = 0 if step < 0 else len(data) - 1
+    while len(places := places[places != end] + step):
+        beside = data[places]
+        inner = ~_is_one(beside, _NEWLINE, _RETURN, _QUOTE, ord(delimiter))
+        if not inner.any():
+            return True
+        if not (blanks and _is_one(beside[inner], *blanks).all()):
+            return False
+        places = places[inner]
+    return True
 
 
-def _stripped(rows: Bytes, quotes: Places, delimiter: str) -> Bytes:
-    """The rows without runs of spaces that stand beside a delimiter or a line end, outside quotes."""
-    blank = rows == _SPACE
-    if delimiter != "\t":
-        blank |= rows == _TAB
-    where = np.flatnonzero(blank)
-    breaks = np.flatnonzero(np.diff(where) != 1)
-    first = where[np.concatenate(([0], breaks + 1))]
-    final = where[np.concatenate((breaks, [len(where) - 1]))]
-    edges = _set(_NEWLINE, _RETURN, ord(delimiter))
-    removed = (first == 0) | edges[rows[first - 1]] | (final == len(rows) - 1)
-    removed |= edges[rows[np.minimum(final + 1, len(rows) - 1)]]
-    beside = np.flatnonzero(removed)
-    removed[beside] = np.searchsorted(quotes, first[beside]) % 2 == 0
-    if not removed.any():
-        return rows
-    keep = np.ones(len(rows), bool)
-    keep[where[np.repeat(removed, final - first + 1)]] = False
-    return rows[keep]
+def _beside_edges(data: Bytes, blanks: list[int], delimiter: str, *, quoted: bool) -> tuple[int, bool]:
+    """How many zeros that start a code stand behind an edge or a quote, and whether a blank stands beside an edge.
+
+    When one does, zeros aren't counted to the end: they are counted again in what is left without blanks.
+    """
+    zeros = _going_on(data[1:2]) if len(data) and data[0] == _ZERO else 0
+    if blanks and (data[0] in blanks or data[-1] in blanks):
+        return zeros, True
+    for start in range(0, len(data), _TILE):
+        tile = data[start : start + _TILE + 2]
+        edge = _is_one(tile, _NEWLINE, ord(delimiter))
+        if blanks:
+            edge |= tile == _RETURN
+            if ((edge[:-2] | edge[2:]) & _is_one(tile[1:-1], *blanks)).any():
+                return zeros, True
+        if quoted:
+            edge |= tile == _QUOTE
+        edge = edge[:-2]
+        edge &= tile[1:-1] == _ZERO
+        zeros += _going_on(tile[np.flatnonzero(edge) + 2])
+    return zeros, False
 
 
-def _beside_edges(data: bytes, rows: Bytes, delimiter: str) -> tuple[bool, bool]:
-    """Whether a value may start with a zero that goes on, and whether a space may stand beside an edge of a value."""
-    blanks = [code for code in b" \t" if delimiter not in (" ", chr(code)) and bytes([code]) in data]
-    quoted = b'"' in data
-    edges = _set(_NEWLINE, _RETURN, ord(delimiter))
-    zeros = len(rows) > 1 and rows[0] == _ZERO and _goes_on(rows[1:2])
-    spaces = bool(blanks) and (rows[0] in blanks or rows[-1] in blanks)
-    for start in range(0, len(rows), _TILE):
-        tile = rows[start : start + _TILE + 2]
-        for blank in () if spaces else blanks:
-            found = np.flatnonzero(tile[1:-1] == blank)
-            spaces |= bool(edges[tile[found]].any() or edges[tile[found + 2]].any())
-        if not zeros:
-            before = tile[:-2]
-            edge = before == ord(delimiter)
-            edge |= before == _NEWLINE
-            if quoted:
-                edge |= before == _QUOTE
-            edge &= tile[1:-1] == _ZERO
-            zeros = bool(edge.any()) and _goes_on(tile[np.flatnonzero(edge) + 2])
-    return zeros, spaces
+def _stripped(data: Bytes, blanks: list[int], quotes: Places, delimiter: str) -> Bytes:
+    """The rows without runs of blanks that stand beside an edge of a value, outside quotes."""
+    blank = _is_one(data, *blanks)
+    edge = _is_one(data, _NEWLINE, _RETURN, ord(delimiter))
+    removed = np.zeros(len(data), bool)
+    removed[[0, -1]] = True  # the ends of the data are edges
+    removed[1:] |= edge[:-1]
+    removed[:-1] |= edge[1:]
+    removed &= blank
+    if len(quotes):
+        where = np.flatnonzero(removed)
+        removed[where] = np.searchsorted(quotes, where) % 2 == 0
+    # What is left of longer runs, from either side.
+    blank &= ~removed
+    for step, front in ((1, removed[:-1] & blank[1:]), (-1, removed[1:] & blank[:-1])):
+        where = np.flatnonzero(front) + (step > 0)
+        while len(where):
+            removed[where] = True
+            where = where[(where > 0) & (where < len(data) - 1)] + step
+            where = where[blank[where] & ~removed[where]]
+    return data[~removed]
 
 
-def _goes_on(after: Bytes) -> bool:
-    """Whether one of these characters, each behind a leading zero, makes it the start of a code."""
-    return bool((((after >= _ZERO) & (after <= _NINE)) | (after | 32 == _X)).any())
-
-
-def _places(buffer: bytes) -> Places:
-    return np.flatnonzero(np.frombuffer(buffer, np.uint8) == _QUOTE)
-
-
-def _counting_holds(data: bytes, quotes: Places | None, delimiter: str) -> bool:
-    """Whether every opening quote starts a value (or follows a quote) and every closing one ends it."""
-    rows = np.frombuffer(data, np.uint8)
-    where = _places(data) if quotes is None else quotes[: np.searchsorted(quotes, len(data))]
-    edges = _set(_NEWLINE, _RETURN, _QUOTE, ord(delimiter))
-    opening, closing = where[0::2], where[1::2]
-    starts = edges[rows[opening - 1]]
-    ends = edges[rows[np.minimum(closing + 1, len(rows) - 1)]]
-    return bool(starts[1:].all() and (starts[:1] | (opening[:1] == 0)).all() and ends.all())
+def _going_on(after: Bytes) -> int:
+    """How many of these characters, each behind a leading zero, make it the start of a code."""
+    return int(np.count_nonzero(((after >= _ZERO) & (after <= _NINE)) | (after | 32 == _X)))
 
 
 def _places_exactly(buffer: bytes, delimiter: str) -> Places:
@@ -171,8 +196,9 @@ def _places_exactly(buffer: bytes, delimiter: str) -> Places:
     return np.array(places, np.intp)
 
 
-def _set(*codes: int) -> npt.NDArray[np.bool_]:
-    """A table that tells whether a byte is one of `codes`."""
-    table = np.zeros(256, bool)
-    table[list(codes)] = True
-    return table
+def _is_one(data: Bytes, first: int, *others: int) -> Mask:
+    """Which bytes are one of these codes."""
+    found: Mask = data == first
+    for code in others:
+        found |= data == code
+    return found
