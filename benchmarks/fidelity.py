@@ -16,8 +16,8 @@ in the peers' environment (peers/fidelity.py):
 
 The floors are a bootstrap of the training rows and independent columns, each column permuted. Every training and every
 score is kept in --cache by table, method, seed, settings and the code that made it, so that a run goes on where it was
-stopped. With --jobs N, N methods train at once, each with its share of the cores' threads; training times are then
-those of a shared machine.
+stopped. With --jobs N, N methods train at once, each with its share of the cores' threads (or with OMP_NUM_THREADS);
+training times are then those of a shared machine.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path)
     arguments = parser.parse_args()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = max(1, cores // arguments.jobs)
+    threads = int(os.environ.get("OMP_NUM_THREADS", max(1, cores // arguments.jobs)))
     results: dict[tuple[str, str, int], dict[str, Any]] = {}
     failed = []
     with ThreadPoolExecutor(arguments.jobs) as pool:

@@ -58,7 +58,10 @@ def find(data: Path) -> dict[str, Path]:
 
 def read(name: str, data: Path) -> Table:
     """Read a table by name from the folder `data`."""
-    folder = find(data)[name]
+    tables = find(data)
+    if name not in tables:
+        raise SystemExit(f"{data}: no table {name!r} is described there; it has {', '.join(tables) or 'none'}")
+    folder = tables[name]
     path = _described(folder)
     assert path is not None
     description = json.loads(path.read_text())
