@@ -162,19 +162,15 @@ def test_killed_before_every_single_change_of_the_disk(model: Artifact, tmp_path
     assert done.returncode == 0, done.stderr
     killed, resumed = sorted(tmp_path.glob("out-killed-*")), sorted(tmp_path.glob("out-resumed-*"))
     whole = tree(resumed[-1])  # the last run did not live to see a k-th change: it was not interrupted
-    assert len([name for name in whole if name.endswith(".parquet")]) == 3 and any(
-        each.endswith("manifest.json") for each in whole
-    )
+    assert len(parts(resumed[-1])) == 3 and manifest(resumed[-1]).exists()
     for folder in killed:
         assert_nothing_half_written(folder, whole)
     for folder in resumed:
         assert tree(folder) == whole, folder.name
     left = {folder: {path.name for path in folder.rglob("*")} for folder in killed}
-    assert any("part-00001.parquet" in names and "part-00001.json" not in names for names in left)
-    assert any(
-        "part-00002.json" in names and not [each for each in names if each.endswith("manifest.json")] for names in left
-    )
-    assert any(".tmp-" in name for names in left for name in names)
+    assert any("part-00001.parquet" in names and "part-00001.json" not in names for names in left.values())
+    assert any("part-00002.json" in names and not manifest(folder).exists() for folder, names in left.items())
+    assert any(".tmp-" in name for names in left.values() for name in names)
 
 
 def stopped(model: Artifact, folder: Path, number: int, whole: dict[str, str]) -> tuple[int, str]:
