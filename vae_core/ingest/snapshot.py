@@ -12,7 +12,8 @@ import pandas as pd
 import pyarrow as pa
 
 from vae_core.config import SchemaConfig, SourceConfig, valid_name
-from vae_core.ingest.readers import open_reader
+from vae_core.ingest.ahead import ahead
+from vae_core.ingest.readers import FilesReader, open_reader
 from vae_core.ingest.writing import write
 from vae_core.progress import Progress, silent
 from vae_core.store import Artifact, Store, digest_of, redact, version_of
@@ -46,13 +47,15 @@ def ingest(
         StorageError: the store can't be written.
     """
     valid_name(name)
-    with ExitStack() as stack:
+    with ExitStack() as folders, ExitStack() as stack:
 
         @cache
         def scratch() -> Path:
-            return Path(stack.enter_context(TemporaryDirectory(prefix="vaesynth-")))
+            return Path(folders.enter_context(TemporaryDirectory(prefix="vaesynth-")))
 
         reader = open_reader(source, schema, scratch)
+        # Files are mostly new: their first rows are read while they are hashed.
+        begun = stack.enter_context(ahead(reader.tables())) if isinstance(reader, FilesReader) else None
         fields: dict[str, Any] = {
             "inputs": {"source": reader.digest()},
             "config": redact(
@@ -72,7 +75,7 @@ def ingest(
                 return standing
             with store.stage("snapshots", name, version, fields) as folder:
                 limit = source.max_rejected if isinstance(source, SourceConfig) else 0.0
-                found, rejected = write(reader, schema, folder, limit, progress)
+                found, rejected = write(reader, begun, schema, folder, limit, progress)
                 fields |= {"source": reader.label, "rows": found.rows, "rejected": rejected, "notes": list(found.notes)}
     return store.open("snapshots", f"{name}@{version}")
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +14,7 @@ import pyarrow.types as pt
 
 from vae_core.config import SchemaConfig
 from vae_core.errors import SourceError
+from vae_core.ingest.ahead import ahead
 from vae_core.ingest.infer import nothing_to_learn
 from vae_core.ingest.overrides import Overrides, without_columns
 from vae_core.ingest.profile import ColumnProfile
@@ -33,9 +32,22 @@ _ROW_GROUP_BYTES = 64 << 20
 
 
 def write(
-    reader: Reader, config: SchemaConfig, folder: Path, max_rejected: float, progress: Progress
+    reader: Reader,
+    begun: Iterator[pa.Table] | None,
+    config: SchemaConfig,
+    folder: Path,
+    max_rejected: float,
+    progress: Progress,
 ) -> tuple[Schema, int]:
     """Write `data/`, `schema.json` and, where rows are malformed, `rejected.parquet` into `folder`.
+
+    Args:
+        reader: of the source.
+        begun: its tables, where reading them has begun.
+        config: the user's word on columns.
+        folder: where the files are written.
+        max_rejected: the share of malformed rows that is accepted.
+        progress: told the rows written.
 
     Returns:
         The schema, and how many rows were malformed.
@@ -46,19 +58,26 @@ def write(
     """
     while True:
         try:
-            return _write_once(reader, config, folder, max_rejected, progress)
+            with ExitStack() as stack:
+                tables = begun or stack.enter_context(ahead(reader.tables()))
+                return _write_once(reader, tables, config, folder, max_rejected, progress)
         except TypesWidened:
+            begun = None
             progress(0, note="types widened, reading again")
 
 
 def _write_once(
-    reader: Reader, config: SchemaConfig, folder: Path, max_rejected: float, progress: Progress
+    reader: Reader,
+    tables: Iterator[pa.Table],
+    config: SchemaConfig,
+    folder: Path,
+    max_rejected: float,
+    progress: Progress,
 ) -> tuple[Schema, int]:
     profiles: list[ColumnProfile] = []
     nans: dict[str, int] = {}
     rows = 0
     with ExitStack() as stack:
-        tables = stack.enter_context(_ahead(reader.tables()))
         data = stack.enter_context(_DataFile(folder / DATA))
         thread = stack.enter_context(ThreadPoolExecutor(1, "vaesynth-parquet"))
         refused = stack.enter_context(_RejectedRows(folder / REJECTED))
@@ -134,46 +153,6 @@ def _without_nans(table: pa.Table, label: str, nans: dict[str, int]) -> pa.Table
         nans[field.name] = nans.get(field.name, 0) + count
         table = table.set_column(index, field, pc.if_else(found, pa.scalar(None, field.type), column))
     return table
-
-
-@contextmanager
-def _ahead(tables: Iterator[pa.Table]) -> Iterator[Iterator[pa.Table]]:
-    """Let a thread read tables while the ones before are counted and written; at most two wait."""
-    waiting: queue.Queue[pa.Table | BaseException | None] = queue.Queue(maxsize=2)
-    stopped = threading.Event()
-
-    def put(item: pa.Table | BaseException | None) -> None:
-        while not stopped.is_set():
-            try:
-                waiting.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return
-
-    def read() -> None:
-        try:
-            for table in tables:
-                put(table)
-                if stopped.is_set():
-                    return
-        except BaseException as error:  # raised where the tables are used
-            put(error)
-        else:
-            put(None)
-
-    def given() -> Iterator[pa.Table]:
-        while (item := waiting.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-
-    thread = threading.Thread(target=read, name="vaesynth-read", daemon=True)
-    thread.start()
-    try:
-        yield given()
-    finally:
-        stopped.set()
-        thread.join()
 
 
 class _DataFile:

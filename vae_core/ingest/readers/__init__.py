@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from vae_core.config import SchemaConfig, SourceConfig
-from vae_core.ingest.readers.base import Reader, Rejected, Wishes
+from vae_core.ingest.readers.base import FilesReader, Reader, Rejected, Wishes
 from vae_core.ingest.readers.columnar import ArrowReader, ParquetReader
 from vae_core.ingest.readers.delimited import DelimitedReader
 from vae_core.ingest.readers.jsonl import JsonLinesReader
@@ -25,7 +25,7 @@ READERS: dict[str, Callable[[list[SourceFile], SourceConfig, Wishes], Reader]] =
     "jsonl": JsonLinesReader,
 }
 
-__all__ = ["READERS", "Reader", "Rejected", "Wishes", "open_reader"]
+__all__ = ["READERS", "FilesReader", "Reader", "Rejected", "Wishes", "open_reader"]
 
 
 def open_reader(source: SourceConfig | pd.DataFrame | pa.Table, schema: SchemaConfig, scratch: Scratch) -> Reader:

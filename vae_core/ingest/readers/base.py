@@ -78,11 +78,10 @@ class FilesReader(ABC):
         self._files = files
         self._config = config
         self._wishes = wishes
-        self._stamps: dict[SourceFile, tuple[int, int]] = {}
+        self._stamps = {file: file.stamp() for file in files}
 
     def digest(self) -> str:
         """sha256 over the files' bytes, in order."""
-        self._stamps = {file: file.stamp() for file in self._files}
         digests = [file.digest() for file in self._files]
         return digests[0] if len(digests) == 1 else digest_of(digests)
 
