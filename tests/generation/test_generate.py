@@ -1,13 +1,6 @@
 import hashlib
 import itertools
-import json
-import os
-import random
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -70,15 +63,6 @@ def test_a_dataset_is_what_it_says(whole: Artifact, model: Artifact, sampler: Sa
     assert {key: metadata[f"vaesynth.{key}".encode()].decode() for key in expected} == expected
 
 
-@pytest.mark.parametrize("change", [{"workers": 2}, {"workers": 3, "batch_size": 1000}, {"batch_size": 64}])
-def test_bytes_depend_on_neither_workers_nor_batch(
-    model: Artifact, whole: Artifact, tmp_path: Path, change: dict[str, int]
-) -> None:
-    other = generate(model, config(**change), Store(tmp_path))
-    assert contents(other.folder) == contents(whole.folder)
-    assert (other.digest, other.manifest["files"]) == (whole.digest, whole.manifest["files"])
-
-
 @pytest.mark.parametrize("size", [1, 2 * BLOCK + 1, 10**9])
 def test_rows_do_not_depend_on_the_shards(model: Artifact, whole: Artifact, tmp_path: Path, size: int) -> None:
     other = generate(model, config(rows_per_shard=size, workers=2), Store(tmp_path))
@@ -133,49 +117,6 @@ def test_progress_ends_at_all_rows_and_a_second_run_is_immediate(model: Artifact
     assert Store(tmp_path).open("datasets", "mine").digest == first.digest
 
 
-def truncate(folder: Path) -> None:
-    with (folder / "part-00003.parquet").open("r+b") as file:
-        file.truncate(1000)
-
-
-def flip(folder: Path) -> None:
-    data = bytearray((folder / "part-00001.parquet").read_bytes())
-    data[len(data) // 2] ^= 1
-    (folder / "part-00001.parquet").write_bytes(data)
-
-
-DAMAGE: list[Callable[[Path], object]] = [
-    truncate,
-    flip,
-    lambda folder: (folder / ".records" / "part-00002.json").unlink(),
-    lambda folder: (folder / ".records" / "part-00002.json").write_text("{"),
-    lambda folder: (folder / "part-00000.parquet").unlink(),
-    lambda folder: (folder / ".part-00000.parquet.tmp-0").write_bytes(b"half"),
-]
-
-
-@pytest.mark.parametrize("damage", DAMAGE)
-@pytest.mark.parametrize("finished", [False, True])
-def test_damage_is_made_good(
-    model: Artifact, whole: Artifact, tmp_path: Path, damage: Callable[[Path], object], finished: bool
-) -> None:
-    folder = generate(model, config(), Store(tmp_path)).folder
-    kept = folder / "part-00004.parquet"
-    before = kept.stat().st_mtime_ns
-    damage(folder)
-    changed = damage is flip and finished
-    if not finished:
-        (folder / "_manifest.json").unlink()
-    if changed:  # sizes are right, so only the sha256 tells
-        assert Artifact.load(folder).verify() == ["part-00001.parquet was changed"]
-        return
-    again = generate(model, config(), Store(tmp_path))
-    assert contents(again.folder) == contents(whole.folder) and again.verify() == []
-    assert kept.stat().st_mtime_ns == before
-    if not finished:
-        assert not list(folder.glob(".part-*"))
-
-
 def test_what_belongs_to_something_else_is_refused(model: Artifact, tmp_path: Path) -> None:
     store, output = Store(tmp_path), str(tmp_path / "out")
     folder = generate(model, config(rows=100, output=output), store).folder
@@ -203,68 +144,6 @@ def test_a_changed_model_makes_no_folder(copy: Artifact, tmp_path: Path) -> None
     assert not (tmp_path / "out").exists()
 
 
-SCRIPT = """
-import sys, json
-from pathlib import Path
-from vae_core.config import GenerationConfig
-from vae_core.errors import VaesynthError
-from vae_core.generation import generate
-from vae_core.store import Artifact, Store
-try:
-    generate(Artifact.load(Path(sys.argv[1])), GenerationConfig.model_validate(json.loads(sys.argv[2])), Store("store"),
-             progress=lambda done, total=None, note="": print(done, flush=True))
-except VaesynthError as error:
-    print(error)
-    sys.exit(error.exit_code)
-"""
-
-
-def start(model: Artifact, settings: GenerationConfig, *wrap: str, cwd: Path | None = None) -> subprocess.Popen[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [*wrap, sys.executable, "-c", SCRIPT, str(model.folder), settings.model_dump_json()]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=cwd
-    )
-
-
-def until_rows(process: subprocess.Popen[str]) -> None:
-    assert process.stdout is not None
-    while not process.stdout.readline().startswith(tuple("123456789")):
-        assert process.poll() is None, process.stderr and process.stderr.read()
-
-
-def test_killed_anywhere_and_resumed_it_ends_with_the_same_bytes(
-    model: Artifact, whole: Artifact, tmp_path: Path
-) -> None:
-    settings, delays = config(output=str(tmp_path / "out"), workers=2), random.Random(0)
-    for _ in range(3):
-        process = start(model, settings)
-        until_rows(process)
-        time.sleep(delays.uniform(0, 0.05))
-        process.kill()
-        process.communicate()
-        for path in (tmp_path / "out").glob("*.parquet"):
-            assert hashlib.sha256(path.read_bytes()).hexdigest() == contents(whole.folder)[path.name]
-        if (tmp_path / "out" / "_manifest.json").exists():
-            break
-    assert contents(generate(model, settings, Store(tmp_path)).folder) == contents(whole.folder)
-
-
-def test_sigterm_finishes_what_it_began_and_says_how_to_go_on(model: Artifact, tmp_path: Path) -> None:
-    settings = config(rows=200 * BLOCK, output=str(tmp_path / "out"), workers=2)
-    process = start(model, settings)
-    until_rows(process)
-    process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 1 and "--resume" in output
-    records = [json.loads(p.read_text()) for p in (tmp_path / "out" / ".records").glob("part-*.json")]
-    parts = contents(tmp_path / "out")
-    assert 0 < len(records) == len(parts) < 200 and {f["sha256"] for r in records for f in r["files"].values()} == set(
-        parts.values()
-    )
-    assert not (tmp_path / "out" / "_manifest.json").exists() and not list((tmp_path / "out").glob(".part-*"))
-
-
 def test_an_interrupt_leaves_whole_shards_only(model: Artifact, tmp_path: Path) -> None:
     def progress(done: float, total: float | None = None, note: str = "") -> None:
         if done > 0:
@@ -276,29 +155,6 @@ def test_an_interrupt_leaves_whole_shards_only(model: Artifact, tmp_path: Path) 
     assert not list((tmp_path / "out").glob(".part-*")) and not (tmp_path / "out" / "_manifest.json").exists()
     assert len(contents(tmp_path / "out")) > 0
     assert generate(model, settings, Store(tmp_path)).verify() == []
-
-
-def test_two_processes_on_one_folder_write_it_once(model: Artifact, whole: Artifact, tmp_path: Path) -> None:
-    settings = config(output=str(tmp_path / "out"), workers=1)
-    processes = [start(model, settings) for _ in range(2)]
-    for process in processes:
-        process.communicate(timeout=120)
-    assert [process.returncode for process in processes] == [0, 0]
-    assert contents(tmp_path / "out") == contents(whole.folder) and Artifact.load(tmp_path / "out").verify() == []
-
-
-@pytest.mark.parametrize(("options", "message"), [("size=300k", "no space left"), ("ro", "read-only")])
-def test_a_full_or_read_only_disk_gives_one_line_and_nothing_half_written(
-    model: Artifact, options: str, message: str
-) -> None:
-    if subprocess.run(["unshare", "-Urm", "true"], capture_output=True, check=False).returncode:
-        pytest.skip("needs Linux user namespaces to mount a small disk")
-    mount = f'd=$(mktemp -d) && mount -t tmpfs -o {options} tmpfs "$d" && cd "$d" && "$@"; code=$?; '
-    mount += 'find "$d" -name "*.tmp-*" -o -name _manifest.json | sed s/^/LEFT:/; exit $code'
-    process = start(model, config(output="out", workers=2), "unshare", "-Urm", "sh", "-c", mount, "sh")
-    output, errors = process.communicate(timeout=120)
-    assert process.returncode == 1 and message in output and "LEFT:" not in output, output + errors
-    assert errors == ""
 
 
 def test_a_file_that_pyarrow_is_still_writing_has_no_final_name(model: Artifact, tmp_path: Path) -> None:
