@@ -15,8 +15,8 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -42,9 +42,19 @@ _PATIENCE = 30.0  # seconds to wait for a scheduler to answer, and for its first
 _LOOK = 1.0  # seconds between looks at how large the cluster is
 
 
+class Abandoned(Exception):  # noqa: N818
+    """Nobody waits for this shard any more."""
+
+
+# The state of a worker's process: each thread (there is one, unless the cluster was started with more) keeps the
+# sampler of the last run that it worked for.
+_kept = threading.local()
+_abandoned: set[str] = set()
+
+
 @dataclass(frozen=True)
 class Job:
-    """What the tasks of one run have in common.
+    """What the tasks of one run have in common: how a worker, wherever it is, writes a shard.
 
     Attributes:
         name: of the run, unlike any other's.
@@ -58,55 +68,39 @@ class Job:
     folder: Folder
     libraries: dict[str, str]
 
+    @classmethod
+    def of(cls, work: Work) -> Job:
+        """The job that an engine was asked to do."""
+        model = replace(work.first.model, place=_anywhere(work.first.model.place))
+        device = "cuda" if work.first.decoder.provider.startswith("CUDA") else "cpu"  # everywhere the same
+        make = partial(work.make, model=model, device=device)
+        folder = Folder(_anywhere(work.folder.place), work.folder.run)
+        return cls(f"vaesynth-{uuid.uuid4().hex}", make, folder, _libraries())
 
-class Abandoned(Exception):  # noqa: N818
-    """Nobody waits for this shard any more."""
+    def write(self, shard: Shard, written: Callable[[int], None]) -> None:
+        """Write one shard, in a worker.
 
+        Raises:
+            ConfigError: the worker has other libraries, or doesn't see the folder.
+        """
+        if getattr(_kept, "name", None) != self.name:
+            _kept.sampler, _kept.name = self._sampler(), self.name
+        write_shard(_kept.sampler, self.folder, shard, written)
 
-# The state of a worker's process: each thread (there is one, unless the cluster was started with more) keeps the
-# sampler of the last run that it worked for.
-_kept = threading.local()
-_abandoned: set[str] = set()
-
-
-def dask_setup(worker: distributed.Worker) -> None:
-    """Let a worker on this machine ignore the signals that reach it with its client, who decides what they mean.
-
-    Dask calls it in workers of a local cluster as they start.
-    """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _task(job: Job, shard: Shard) -> None:
-    """Write one shard. The body of a task."""
-    worker, written = distributed.get_worker(), 0
-
-    def tell(rows: int) -> None:
-        nonlocal written
-        written += rows
-        worker.log_event(job.name, (shard.index, written))
-        if job.name in _abandoned:
-            raise Abandoned
-
-    if getattr(_kept, "name", None) != job.name:
-        _kept.sampler, _kept.name = _sampler(job, worker.address), job.name
-    write_shard(_kept.sampler, job.folder, shard, tell)
-
-
-def _sampler(job: Job, worker: str) -> Sampler:
-    sampler, here = job.make(), _libraries()
-    for name, version in job.libraries.items():
-        if here[name] != version:
+    def _sampler(self) -> Sampler:
+        sampler, here, worker = self.make(), _libraries(), distributed.get_worker().address
+        for name, version in self.libraries.items():
+            if here[name] != version:
+                raise ConfigError(
+                    f"Dask worker {worker}: it has {name} {here[name]} and this run is made with {version}, so the "
+                    "bytes could differ; install the same versions on all machines"
+                )
+        if not self.folder.prepared():
             raise ConfigError(
-                f"Dask worker {worker}: it has {name} {here[name]} and this run is made with {version}, so the bytes "
-                "could differ; install the same versions on all machines"
+                f"Dask worker {worker}: it doesn't see {self.folder.path}; give a folder that all machines share, or "
+                "s3://…"
             )
-    if not job.folder.prepared():
-        raise ConfigError(
-            f"Dask worker {worker}: it doesn't see {job.folder.path}; give a folder that all machines share, or s3://…"
-        )
-    return sampler
+        return sampler
 
 
 def _libraries() -> dict[str, str]:
@@ -116,16 +110,36 @@ def _libraries() -> dict[str, str]:
     return {"vaesynth": __version__} | versions
 
 
+def _anywhere(place: Place) -> Place:
+    """The same place, also for processes that were started in another folder."""
+    return LocalPlace(place.path.absolute()) if isinstance(place, LocalPlace) else place
+
+
+def _task(job: Job, shard: Shard) -> None:
+    """Write one shard: the body of a task."""
+    worker, written = distributed.get_worker(), 0
+
+    def tell(rows: int) -> None:
+        nonlocal written
+        written += rows
+        worker.log_event(job.name, (shard.index, written))
+        if job.name in _abandoned:
+            raise Abandoned
+
+    job.write(shard, tell)
+
+
+def _abandon(name: str) -> None:
+    """Let a worker's process end the shards of a run."""
+    _abandoned.add(name)
+
+
 class _Run:
     """The client's side of a run: hands out shards and hears of them."""
 
     def __init__(self, work: Work, client: distributed.Client) -> None:
         self._work, self._client = work, client
-        model = replace(work.first.model, place=_anywhere(work.first.model.place))
-        device = "cuda" if work.first.decoder.provider.startswith("CUDA") else "cpu"  # everywhere the same
-        make = partial(work.make, model=model, device=device)
-        folder = Folder(_anywhere(work.folder.place), work.folder.run)
-        self._job = Job(f"vaesynth-{uuid.uuid4().hex}", make, folder, _libraries())
+        self._job = Job.of(work)
         self._waiting = iter(work.shards)
         self._running: dict[int, tuple[Shard, distributed.Future]] = {}
         self._written: dict[int, int] = {}  # rows that were told of, by shard in hand
@@ -144,8 +158,8 @@ class _Run:
                     else:
                         self._told(*event)
         except BaseException:
-            with suppress(Exception):
-                self._client.run(_abandoned.add, self._job.name)
+            with suppress(Exception), self._client.as_current():  # what is gone can't be told, nor waited for
+                self._client.run(_abandon, self._job.name)
                 distributed.wait([future for _, future in self._running.values()], timeout=_PATIENCE)
             raise
         finally:
@@ -192,48 +206,69 @@ class _Run:
         self._written.pop(index, None)
 
 
-@contextmanager
-def _client(scheduler: str | None, workers: int) -> Iterator[distributed.Client]:
-    """A client of the cluster at `scheduler`, or of one that lives as long as the block."""
-    if scheduler is None:
-        try:
-            cluster = distributed.LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                memory_limit=None,  # its own, for data that Dask keeps: there is none
-                dashboard_address="127.0.0.1:0",
-                preload=[__name__],
-                silence_logs=logging.CRITICAL,
-            )
-        except Exception as error:
-            raise VaesynthError(
-                f"the local Dask cluster did not start: {_reason(error)} (a script has to call it under "
-                '`if __name__ == "__main__":`)'
-            ) from error
-        with cluster, distributed.Client(cluster, set_as_default=False) as client:
-            yield client
-        return
+def local_cluster(workers: int) -> dict[str, Any]:
+    """Options of a `LocalCluster` for generation."""
+    return {
+        "n_workers": workers,
+        "threads_per_worker": 1,
+        "memory_limit": None,  # for data that Dask keeps: there is none
+        "dashboard_address": "127.0.0.1:0",
+        "preload": [__name__],
+        "silence_logs": logging.CRITICAL,
+    }
+
+
+def dask_setup(worker: distributed.Worker) -> None:
+    """Let a worker on this machine ignore the signals that reach it with its client, who decides what they mean.
+
+    Dask calls it in workers of a local cluster as they start.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def connect(make: Callable[[], distributed.Client], scheduler: str | None) -> distributed.Client:
+    """Make a client and wait for a worker.
+
+    Args:
+        make: makes it.
+        scheduler: its address; `None` for a cluster that comes with it.
+
+    Raises:
+        ConfigError: no scheduler answers, or it has no workers.
+        VaesynthError: the local cluster doesn't start.
+    """
     try:
-        client = distributed.Client(scheduler, timeout=_PATIENCE, set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"no Dask scheduler answers at {scheduler}: {_reason(error)}") from error
-    with client:
-        try:
-            client.wait_for_workers(1, timeout=_PATIENCE)
-        except TimeoutError:
-            raise ConfigError(
-                f"the Dask scheduler at {scheduler} has no workers; start some: dask worker {scheduler} --nthreads 1"
-            ) from None
-        yield client
+        client = make()
+    except Exception as error:
+        reason = " ".join(str(error.__cause__ or error).split())[:200]
+        if scheduler is not None:
+            raise ConfigError(f"no Dask scheduler answers at {scheduler}: {reason}") from error
+        raise VaesynthError(
+            f"the local Dask cluster did not start: {reason} (a script has to call it under "
+            '`if __name__ == "__main__":`)'
+        ) from error
+    try:
+        client.wait_for_workers(1, timeout=_PATIENCE)
+    except TimeoutError:
+        client.close()
+        raise ConfigError(
+            f"the Dask scheduler at {scheduler} has no workers; start some: dask worker {scheduler} --nthreads 1"
+        ) from None
+    return client
 
 
-def _anywhere(place: Place) -> Place:
-    """The same place, also for processes that were started in another folder."""
-    return LocalPlace(place.path.absolute()) if isinstance(place, LocalPlace) else place
-
-
-def _reason(error: BaseException) -> str:
-    return " ".join(str(error.__cause__ or error).split())[:200]
+def hands(client: distributed.Client, work: Work) -> int:
+    """How many shards the cluster writes at once; says so where the dataset has fewer."""
+    count: int = min(sum(client.nthreads().values()), work.workers)
+    shards = len(work.folder.run.shards())
+    if shards < count:
+        _logger.warning(
+            "%d of %d workers have nothing to do, for the dataset has %d file%s; generation.rows_per_shard makes them "
+            "smaller",
+            *(count - shards, count, shards, "s"[: shards > 1]),
+        )
+    return count
 
 
 def dask(work: Work) -> None:
@@ -243,8 +278,13 @@ def dask(work: Work) -> None:
         ConfigError: no scheduler answers, it has no workers, or they can't do this run.
         VaesynthError: the workers die of a shard again and again, or the scheduler is gone.
     """
+    if work.scheduler is None:
+        options = local_cluster(work.workers)
+    else:
+        options = {"address": work.scheduler, "timeout": _PATIENCE}
     try:
-        with _client(work.scheduler, work.workers) as client:
+        with connect(partial(distributed.Client, set_as_default=False, **options), work.scheduler) as client:
+            hands(client, work)
             _Run(work, client)()
     finally:
         work.folder.place.sweep()
