@@ -22,13 +22,22 @@ def generate_task(model: str, config: GenerationConfig, store: str) -> StageResu
         return report.done(run(source, config, home, source.name, report.progress))
 
 
+def generated(model: str, config: GenerationConfig, store: str) -> StageResult:
+    """Write the dataset where the configuration says: in one task here, or in a flow of many on Dask."""
+    if config.engine == "dask":
+        from flows.dask import generate_on_dask  # an extra
+
+        return generate_on_dask(model, config, store)
+    return generate_task(model, config, store)
+
+
 @flow(name="generate", persist_result=False)
 def generate(model: str, config: GenerationConfig = GenerationConfig(), store: str = "artifacts") -> StageResult:
     """Write more rows of a model that is there.
 
     Args:
         model: a name (its champion), name@version or path.
-        config: how many rows, which seed, where to.
+        config: how many rows, which seed, where to, and whether on this machine or on Dask.
         store: the artifact store's folder.
     """
-    return generate_task(str(published(Store(store), model).folder), config, store)
+    return generated(str(published(Store(store), model).folder), config, store)

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from flows.evaluate import evaluate_task, publish_evaluated, read_metrics
 from flows.export import export_task
-from flows.generate import generate_task
+from flows.generate import generated
 from flows.ingest import ingest_task
 from flows.reporting import StageResult, slug
 from flows.train import train_task
@@ -61,7 +61,7 @@ def pipeline(config: PipelineConfig) -> RunSummary:
     exported = export_task(model.artifact, store)
     evaluated = evaluate_task(exported.artifact, config.evaluation, config.gate, store)
     champion = publish_evaluated(evaluated.artifact, config.gate, store)
-    dataset = generate_task(evaluated.artifact, config.generation, store)
+    dataset = generated(evaluated.artifact, config.generation, store)
     summary = RunSummary(
         name=name,
         model=model.artifact,

@@ -13,7 +13,7 @@ from types import FrameType
 
 from vae_core.config import GenerationConfig
 from vae_core.errors import VaesynthError
-from vae_core.generation.engine import ENGINES, Work
+from vae_core.generation.engine import ENGINES, Engine, Work
 from vae_core.generation.plan import plan, selected
 from vae_core.generation.sampler import Sampler
 from vae_core.generation.shards import Folder, Shard, ranges
@@ -24,7 +24,12 @@ _NOT_OF_THE_DATASET = {"output", "resume", "workers", "batch_size", "engine", "s
 
 
 def generate(
-    model: Artifact, config: GenerationConfig, store: Store, name: str | None = None, progress: Progress = silent
+    model: Artifact,
+    config: GenerationConfig,
+    store: Store,
+    name: str | None = None,
+    progress: Progress = silent,
+    engine: Engine | None = None,
 ) -> Artifact:
     """Write `config.rows` rows of `model` as Parquet, in the store or in `config.output`.
 
@@ -38,6 +43,7 @@ def generate(
         store: where the dataset goes when `config.output` isn't given.
         name: of the dataset; the model's when not given.
         progress: told about rows.
+        engine: what runs the shards, instead of the one that `config` names.
 
     Raises:
         ArtifactError: the model was changed or isn't exported; the folder belongs to another run.
@@ -47,7 +53,7 @@ def generate(
         KeyboardInterrupt: likewise, by the user; its text says how to go on.
     """
     # An engine that isn't installed and a model that can't be used fail before a folder is made.
-    engine = ENGINES[config.engine]()
+    engine = engine or ENGINES[config.engine]()
     make = partial(Sampler, model=model, device=config.device, batch_size=config.batch_size)
     first = make()
     run = plan(model, first, config)
