@@ -101,8 +101,9 @@ def build_decoder(model: VAE, positions: list[bool], metadata: dict[str, str]) -
         drawn[j].leaf = _leaf(graph, variable, drawn)
         if j + 1 < len(layout.variables):
             graph.section = "state"
-            rows = table[offsets[j] : offsets[j] + layout.leaves[j]] + (shift[j + 1] - shift[j])
-            h = graph.add("Add", h, graph.add("Gather", graph.constant(rows), drawn[j].leaf))
+            rows = table[offsets[j] : offsets[j] + layout.embedded[j]] + (shift[j + 1] - shift[j])
+            row = drawn[j].leaf if variable.within is None else _pair(graph, drawn, variable, variable.within)
+            h = graph.add("Add", h, graph.add("Gather", graph.constant(rows), row))
 
     graph.section = "output"
     graph.output(_joined(graph, [draw.code for draw in drawn]), "codes", INT32, len(drawn))
@@ -227,10 +228,14 @@ def _positions(graph: GraphBuilder, wanted: list[int], drawn: list[Draw], unifor
 def _leaf(graph: GraphBuilder, variable: Variable, drawn: list[Draw]) -> str:
     """The leaf id of the variable drawn last."""
     code = graph.add("Squeeze", drawn[-1].code, graph.constant(np.array([1], np.int64), "axis_1"))
-    if variable.refines is None:
-        return code
+    drawn[-1].leaf = code
+    return code if variable.refines is None else _pair(graph, drawn, variable, variable.refines)
+
+
+def _pair(graph: GraphBuilder, drawn: list[Draw], variable: Variable, coarse: int) -> str:
+    """The number of the pair of a coarse code and of the code drawn last, int32 [n]."""
     size = graph.constant(np.array([variable.size], np.int32))
-    return graph.add("Add", code, graph.add("Mul", drawn[variable.refines].leaf, size))
+    return graph.add("Add", drawn[-1].leaf, graph.add("Mul", drawn[coarse].leaf, size))
 
 
 def _joined(graph: GraphBuilder, columns: list[str]) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vae_core.model.layout import Layout, Variable
 from vae_core.model.likelihoods import LIKELIHOODS, Likelihood
+from vae_core.model.places import PLACES
 from vae_core.model.smoothing import OrdinalSmoothing
 
 
@@ -27,10 +28,23 @@ class Decoder(nn.Module):
         self.offsets: Tensor
         self.before: Tensor
         self.order: Tensor
+        self.nested: Tensor
+        self.factor: Tensor
         self.register_buffer("offsets", torch.from_numpy(layout.offsets)[:, None], persistent=False)
+        for name, index in zip(("nested", "factor"), layout.nesting, strict=True):
+            self.register_buffer(name, torch.from_numpy(index)[:, None], persistent=False)
         self.trunk = nn.Linear(latent_dim, hidden)
         self.embedding = nn.Parameter(torch.randn(sum(layout.leaves), hidden) * len(layout.sizes) ** -0.5)
         self.smoothing = OrdinalSmoothing([(v.size, v.ordered) for v in layout.variables])
+        # One curve an ordered column: a fine code goes on where its coarse one has put the row.
+        curves = [j if v.within is None else v.within for j, v in enumerate(layout.variables) if v.places is not None]
+        self.curve_of = {j: i for i, j in enumerate(dict.fromkeys(curves))}
+        self.curves: nn.Parameter | None = nn.Parameter(
+            torch.randn(len(self.curve_of), PLACES, hidden) * (10 * len(layout.sizes)) ** -0.5
+        )
+        for j, variable in enumerate(layout.variables):
+            if variable.places is not None:
+                self.register_buffer(f"places_{j}", torch.from_numpy(variable.places), persistent=False)
         self.shift = nn.Parameter(torch.zeros(len(layout.sizes), hidden))
         self.dropout = dropout
         self.groups: dict[str, list[int]] = {}
@@ -54,30 +68,42 @@ class Decoder(nn.Module):
         group = _group(self.layout.variables[j])
         return cast(Likelihood, self.heads[group]), self.groups[group].index(j)
 
-    def smoothed_embedding(self) -> Tensor:
-        """The embedding of every leaf, float32 [all leaves, hidden]; the fine codes of a coarse one are neighbours."""
-        if self.smoothing.folded:
+    def embeddings(self) -> Tensor:
+        """What each variable's codes add to the hidden state, float32 [rows of all embeddings, hidden]."""
+        if self.curves is None:
             return self.embedding
-        tables = torch.split(self.embedding, self.layout.leaves)
-        sizes = self.layout.sizes
-        return torch.cat(
-            [
-                self.smoothing.rows(j, table.view(-1, sizes[j], self.hidden)).flatten(0, 1)
-                for j, table in enumerate(tables)
-            ]
-        )
+        tables = []
+        own = torch.split(self.embedding, self.layout.leaves)
+        for j, (variable, table) in enumerate(zip(self.layout.variables, own, strict=True)):
+            # The fine codes of a coarse one are neighbours.
+            rows = self.smoothing.rows(j, table.view(-1, variable.size, self.hidden)).flatten(0, 1)
+            if variable.within is not None:
+                rows = rows.repeat(self.layout.variables[variable.within].size, 1)
+            if variable.places is not None:
+                curve = self.curves[self.curve_of[j if variable.within is None else variable.within]]
+                rows = torch.addmm(rows, getattr(self, f"places_{j}"), curve)
+            tables.append(rows)
+        return torch.cat(tables)
 
-    def hidden_states(self, z: Tensor, leaves: Tensor) -> Tensor:
-        """h_j of every variable, given the true leaves before it, in the order `order`.
+    def fold(self) -> None:
+        """Write the embeddings out; done once, after training."""
+        if self.curves is not None:
+            self.embedding.data = self.embeddings().data
+            self.curves = None
+
+    def hidden_states(self, z: Tensor, codes: Tensor, leaves: Tensor) -> Tensor:
+        """h_j of every variable, given the true codes before it, in the order `order`.
 
         Args:
             z: float32 [n, latent].
+            codes: int64 [variables, n].
             leaves: int64 [variables, n], leaf ids.
 
         Returns:
             float32 [variables, n, hidden].
         """
-        embedded = nn.functional.embedding(leaves[:-1] + self.offsets[:-1], self.smoothed_embedding())
+        rows = leaves + self.factor * codes[self.nested[:, 0]] + self.offsets
+        embedded = nn.functional.embedding(rows[:-1], self.embeddings())
         terms = torch.cat([self.trunk(z)[None], embedded]).flatten(1)
         # A cumulative sum, as a product with a triangle of ones: it runs on all cores, forward and backward.
         return torch.mm(self.before, terms).view(-1, len(z), self.hidden) + self.shift[self.order, None]
@@ -97,7 +123,7 @@ class Decoder(nn.Module):
         Returns:
             float32 [variables, n].
         """
-        active = torch.relu_(self.hidden_states(z, leaves))
+        active = torch.relu_(self.hidden_states(z, codes, leaves))
         if self.training and self.dropout > 0:
             # One mask a row for all its variables (Gal & Ghahramani 2016): a unit is there for all or for none.
             kept = torch.rand(len(z), self.hidden, generator=generator, device=z.device) >= self.dropout

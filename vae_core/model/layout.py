@@ -11,6 +11,7 @@ import numpy.typing as npt
 from vae_core.codec import Codec
 from vae_core.codec.leaves import NumericLeaves
 from vae_core.codec.parts import Part
+from vae_core.model.places import places
 
 SMOOTHING = 10.0  # pseudo-rows
 MAX_LEAVES = 2048  # pairs of a coarse and a fine code that get an embedding each
@@ -26,6 +27,8 @@ class Variable:
         likelihood: key of `vae_core.model.likelihoods.LIKELIHOODS`.
         parent: index of an earlier variable whose leaf selects the row of `counts`, or None.
         refines: index of the variable whose code this one refines (a fine code's coarse one), or None.
+        within: index of the coarse variable, for a fine code of bins: it says where in the coarse one a number lies.
+        places: float32 [rows of its embedding, PLACES] (see `places`), for ordered codes.
         counts: float64 [rows, size], occurrences in the training rows; rows = 1 without a parent.
         possible: bool [rows, size], codes that may occur or be generated.
         allowed: bool [rows, size], codes that may be generated.
@@ -45,6 +48,8 @@ class Variable:
     ordered: int = 0
     column: str = ""
     refines: int | None = None
+    within: int | None = None
+    places: npt.NDArray[np.float32] | None = None
 
     def log_frequencies(self) -> npt.NDArray[np.float32]:
         """float32 [rows, size]: log frequencies given the parent's code, smoothed towards those over all rows."""
@@ -71,7 +76,7 @@ class Layout:
             parents: each variable's parent (see `dependence_tree`); a codec's own parents are among them.
         """
         variables = []
-        refines = refined(codec)
+        refines, within = refined(codec), inside(codec)
         leaves = leaf_ids(codes, refines, [sub.size for sub in codec.sub_columns])
         rows_of = leaf_counts(codec)
         for j, (sub, parent) in enumerate(zip(codec.sub_columns, parents, strict=True)):
@@ -103,18 +108,30 @@ class Layout:
                     ordered=int(sub.ordered),
                     column=sub.column,
                     refines=refines[j],
+                    within=within[j],
+                    places=_places_of(codec, codes, j, within[j]) if refines[j] is None and sub.ordered > 2 else None,
                 )
             )
         return cls(tuple(variables))
 
     @property
     def default_hidden(self) -> int:
-        """Width of the decoder when the configuration gives none: 16 units an ordered column, within [64, 160].
+        """Width of the decoder when the configuration gives none, a multiple of 32 within [64, 256].
 
-        Levels are told apart by tables; what numbers say about each other takes hidden units (docs/decisions.md).
+        Levels are told apart by tables; what pairs of ordered columns say about each other takes hidden units
+        (docs/decisions.md). Many variables make each unit dear.
         """
         ordered = {variable.column for variable in self.variables if variable.ordered > 2}
-        return int(np.clip(16 * len(ordered) // 32 * 32, 64, 160))
+        wanted = min(2.5 * len(ordered) ** 2, 5_000 / len(self.variables))
+        return int(np.clip(wanted // 32 * 32, 64, 256))
+
+    def default_dropout(self, hidden: int) -> float:
+        """Share of hidden units dropped when the configuration gives none: 0.1 for 64 units and 30,000 rows.
+
+        It grows as the square root of units a row, within [0.05, 0.4].
+        """
+        rows = max(float(self.variables[0].counts.sum()), 1.0)
+        return float(np.clip(0.1 * np.sqrt(hidden / 64 * 30_000 / rows), 0.05, 0.4))
 
     @property
     def sizes(self) -> list[int]:
@@ -127,9 +144,17 @@ class Layout:
         return [v.size if v.refines is None else v.size * self.variables[v.refines].size for v in self.variables]
 
     @property
+    def embedded(self) -> list[int]:
+        """Number of rows of each variable's embedding: its leaves, or its codes inside each coarse one."""
+        return [
+            rows if v.within is None else v.size * self.variables[v.within].size
+            for v, rows in zip(self.variables, self.leaves, strict=True)
+        ]
+
+    @property
     def offsets(self) -> npt.NDArray[np.int64]:
-        """int64 [variables]: where each variable's leaf ids begin when all of them are numbered through."""
-        return np.concatenate([[0], np.cumsum(self.leaves)[:-1]]).astype(np.int64)
+        """int64 [variables]: where the rows of each variable's embedding begin when all are numbered through."""
+        return np.concatenate([[0], np.cumsum(self.embedded)[:-1]]).astype(np.int64)
 
     @property
     def code_offsets(self) -> npt.NDArray[np.int64]:
@@ -141,6 +166,13 @@ class Layout:
         """(index, factor), int64 [variables] each: a row's leaf ids are codes + factor * codes[index]."""
         index = [0 if v.refines is None else v.refines for v in self.variables]
         factor = [0 if v.refines is None else v.size for v in self.variables]
+        return np.array(index, np.int64), np.array(factor, np.int64)
+
+    @property
+    def nesting(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """(index, factor), int64 [variables] each: a row's embedding rows are leaf ids + factor * codes[index]."""
+        index = [0 if v.within is None else v.within for v in self.variables]
+        factor = [0 if v.within is None else v.size for v in self.variables]
         return np.array(index, np.int64), np.array(factor, np.int64)
 
     @property
@@ -165,6 +197,30 @@ def refined(codec: Codec) -> list[int | None]:
             if few and not bins:
                 refines[fine] = coarse
     return refines
+
+
+def inside(codec: Codec) -> list[int | None]:
+    """For each sub-column of `codec` that is the fine code of bins, the coarse one."""
+    refines = refined(codec)
+    within: list[int | None] = [None] * len(codec.sub_columns)
+    for part in codec.parts:
+        if isinstance(part, Part) and len(part.subs) == 2 and refines[part.subs[1]] is None:
+            coarse, fine = part.subs
+            if min(codec.sub_columns[coarse].ordered, codec.sub_columns[fine].ordered) > 2:
+                within[fine] = coarse
+    return within
+
+
+def _places_of(codec: Codec, codes: npt.NDArray[np.int32], j: int, coarse: int | None) -> npt.NDArray[np.float32]:
+    """`places` of a sub-column's codes; of a fine code inside each coarse one, beside the place of that."""
+    sub = codec.sub_columns[j]
+    if coarse is None:
+        return places(np.bincount(codes[:, j], minlength=sub.size), sub.ordered)
+    outer = codec.sub_columns[coarse]
+    of_coarse = places(np.bincount(codes[:, coarse], minlength=outer.size), outer.ordered)
+    pairs = codes[:, coarse].astype(np.int64) * sub.size + codes[:, j]
+    of_pair = places(np.bincount(pairs, minlength=outer.size * sub.size), outer.ordered * sub.size)
+    return of_pair - np.repeat(of_coarse, sub.size, axis=0)
 
 
 def leaf_counts(codec: Codec) -> list[int]:

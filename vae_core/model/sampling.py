@@ -72,7 +72,8 @@ class Ancestral:
         coarse = variable.refines
         leaf = code if coarse is None else code + self.codes[coarse] * variable.size
         self.leaves.append(leaf)
-        self._sum = self._sum + self.decoder.embedding[leaf + int(layout.offsets[j])]
+        row = leaf if variable.within is None else leaf + self.codes[variable.within] * variable.size
+        self._sum = self._sum + self.decoder.embedding[row + int(layout.offsets[j])]
         self._advance()
 
     def _advance(self) -> None:

@@ -64,14 +64,14 @@ class VAE(nn.Module):
             self.register_buffer(name, torch.from_numpy(index), persistent=False)
         hidden = config.hidden or layout.default_hidden
         self.encoder = Encoder(layout, config.latent_dim, 2 * hidden)
-        self.decoder = Decoder(layout, config.latent_dim, hidden, config.dropout)
+        dropout = layout.default_dropout(hidden) if config.dropout is None else config.dropout
+        self.decoder = Decoder(layout, config.latent_dim, hidden, dropout)
         if folded:
             self.fold()
 
     def fold(self) -> None:
         """Write what neighbouring codes share into the weights; done once, after training."""
-        self.decoder.embedding.data = self.decoder.smoothed_embedding().data
-        self.decoder.smoothing.folded = True
+        self.decoder.fold()
         for head in self.decoder.heads.values():
             if isinstance(head, Categorical):
                 head.weight.data = head.smoothing.columns(head.weight).data
