@@ -1,8 +1,8 @@
-"""Calibration of the marginals: what the prior generates is compared with the training rows, variable by variable.
+"""Calibration of the marginals: what the prior generates is compared with the source's rows, variable by variable.
 
 The aggregate posterior never quite equals the prior, so rows decoded from N(0, I) have slightly shifted marginals.
 In the decoder's own order, each variable's biases are moved until its mean predicted distribution over generated rows
-is the one of the training rows (iterative proportional fitting on the logits), before the next variable is drawn.
+is the one of the source's rows (iterative proportional fitting on the logits), before the next variable is drawn.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vae_core.model import VAE, Variable
+from vae_core.model import VAE, Layout, Variable
 from vae_core.model.likelihoods import Bernoulli, Categorical
 from vae_core.model.likelihoods.categorical import IMPOSSIBLE
 from vae_core.model.sampling import Ancestral
@@ -22,14 +22,15 @@ PRIOR_COUNT = 2.0  # pseudo-rows a code: rare codes move little
 
 
 @torch.no_grad()
-def calibrate(model: VAE, seed: int) -> None:
+def calibrate(model: VAE, layout: Layout, seed: int) -> None:
     """Move the biases of the categorical and Bernoulli heads, in place, on the model's own device.
 
     Args:
-        model: trained; its layout holds the counts of the training rows.
+        model: trained.
+        layout: the model's, with the counts of the rows whose marginals are wanted.
         seed: of the generated rows.
     """
-    decoder, layout = model.decoder, model.layout
+    decoder = model.decoder
     device = decoder.shift.device
     generator = torch.Generator().manual_seed(seed)
     z = torch.randn(ROWS, model.latent_dim, generator=generator).to(device)

@@ -59,7 +59,7 @@ def train(snapshot: Artifact, config: TrainingConfig, store: Store, name: str, p
         layout = Layout.from_codec(codec, codes[~holdout], dependence_tree(codec, codes[~holdout]))
         with processor():
             result = fit(layout, codes, values, holdout, config, progress)
-            calibrate(result.model, config.seed)
+            calibrate(result.model, Layout.from_codec(codec, codes, [v.parent for v in layout.variables]), config.seed)
         manifest = {
             "digest": key,
             "inputs": inputs,
@@ -82,7 +82,10 @@ def train(snapshot: Artifact, config: TrainingConfig, store: Store, name: str, p
 def encode_snapshot(
     folder: Path, schema: Schema, config: TrainingConfig
 ) -> tuple[Codec, npt.NDArray[np.int32], npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """Fit the codec on the training rows of a snapshot and encode all rows, a batch at a time.
+    """Fit the codec on a snapshot and encode its rows, a batch at a time.
+
+    The codec and the marginals are those of all rows, held-out ones too: the range of a column, or a level, is the
+    table's. The weights are learned without the held-out rows.
 
     Returns:
         The codec; codes int32 [n, sub_columns]; values float32 [n, gaussian sub_columns]; holdout bool [n].
@@ -90,10 +93,9 @@ def encode_snapshot(
     dataset = ds.dataset(folder / "data", format="parquet")
     rows = dataset.count_rows()
     holdout = holdout_mask(rows, config.holdout, config.seed)
-    wanted = ~holdout
-    if (excess := int(wanted.sum()) - CODEC_ROWS) > 0:
-        spare = np.random.default_rng([config.seed, 0xC0DEC]).choice(np.flatnonzero(wanted), excess, replace=False)
-        wanted[spare] = False
+    wanted = np.ones(rows, bool)
+    if rows > CODEC_ROWS:
+        wanted[np.random.default_rng([config.seed, 0xC0DEC]).choice(rows, rows - CODEC_ROWS, replace=False)] = False
     parts, start = [], 0
     for batch in dataset.to_batches(batch_readahead=1, fragment_readahead=1):
         parts.append(batch.filter(pa.array(wanted[start : start + len(batch)])))
