@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pyarrow as pa
 
@@ -47,4 +47,7 @@ def ahead(tables: Iterator[pa.Table]) -> Iterator[Iterator[pa.Table]]:
         yield given()
     finally:
         stopped.set()
+        with suppress(queue.Empty):  # the thread may wait for a place
+            while True:
+                waiting.get_nowait()
         thread.join()

@@ -27,7 +27,7 @@ from vae_core.store import write_json
 DATA = "data/part-00000.parquet"
 REJECTED = "rejected.parquet"
 SCHEMA = "schema.json"
-_ROW_GROUP = 1 << 17
+_ROW_GROUP = 1 << 15  # rows that wait for more are written when all else is done: so they are few
 _ROW_GROUP_BYTES = 64 << 20
 
 
@@ -198,7 +198,7 @@ class _DataFile:
                 compression={name: "lz4" if name in packed else "none" for name in table.schema.names},
                 write_statistics=False,
             )
-        self._writer.write_table(table, row_group_size=_ROW_GROUP)
+        self._writer.write_table(table, row_group_size=len(table))
 
 
 def _is_whole(found: pa.DataType) -> bool:
