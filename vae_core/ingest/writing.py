@@ -198,7 +198,7 @@ class _DataFile:
                 compression={name: "lz4" if name in packed else "none" for name in table.schema.names},
                 write_statistics=False,
             )
-        self._writer.write_table(table, row_group_size=len(table))
+        self._writer.write_table(table, row_group_size=max(1, len(table)))
 
 
 def _is_whole(found: pa.DataType) -> bool:
