@@ -136,7 +136,9 @@ def draw_categorical(context: Context) -> Draw:
         return Draw(graph.add("Cast", zero, to=INT32), logits)
     mass = graph.add("Exp", logits)
     axis = graph.constant(np.array([1], np.int64), "axis_1")
-    threshold = graph.add("Mul", context.uniform, graph.add("ReduceSum", mass, axis, keepdims=1))
+    # A product rather than ReduceSum, whose rounding depends on where in the batch a row stands.
+    ones = graph.constant(np.ones((size, 1), np.float32), f"ones_{size}")
+    threshold = graph.add("Mul", context.uniform, graph.add("MatMul", mass, ones))
     # However the sums are rounded, the last cumulative probability stays above u < 1.
     grown = np.float32(1 + (size + 4) * 2**-23)
     triangle = graph.constant(-grown * np.triu(np.ones((size, columns), np.float32)), f"triangle_{size}_{columns}")
