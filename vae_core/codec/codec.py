@@ -16,6 +16,7 @@ from vae_core.codec.fillers import Filler
 from vae_core.codec.fitting import fit_parts
 from vae_core.codec.forms import Form
 from vae_core.codec.kinds import column_from_dict, fit_column
+from vae_core.codec.leaves import NumericLeaves
 from vae_core.codec.parts import Encoded, GaussianPart, Part, SubColumn
 from vae_core.codec.storage import Array
 from vae_core.config import CodecConfig
@@ -23,6 +24,7 @@ from vae_core.errors import ArtifactError, SourceError
 from vae_core.schema import Kind, Schema
 
 FORMAT = 2
+KNOWN_VALUES = 4096  # a longer dictionary costs more in each row group than it saves
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +102,24 @@ class Codec:
             own.setdefault(part.column, []).append(k)
         return own
 
+    @cached_property
+    def _known(self) -> dict[int, pa.Array]:
+        """The values of each column of one numeric part that is never drawn inside a bin, leaf by leaf."""
+        known = {}
+        for column, own in self._parts_of.items():
+            form, part = self.forms[column], self.parts[own[0]]
+            if isinstance(form, Form) and len(own) == 1 and isinstance(part, Part):
+                leaves, kind = part.leaves, self.schema.arrow.field(column).type
+                plain = pa.types.is_integer(kind) or pa.types.is_float32(kind) or pa.types.is_float64(kind)
+                if (
+                    plain
+                    and isinstance(leaves, NumericLeaves)
+                    and not leaves.positioned
+                    and leaves.size <= KNOWN_VALUES
+                ):
+                    known[column] = form.join([leaves.decode(np.arange(leaves.size))], [leaves], None)
+        return known
+
     def encode(self, table: pa.Table | pa.RecordBatch) -> Encoded:
         """Codes int32 [n, sub-columns] and standardised reals float32 [n, Gaussian sub-columns] of rows."""
         rows = table.num_rows
@@ -136,13 +156,21 @@ class Codec:
         return pa.RecordBatch.from_arrays(plain, schema=fields)
 
     def decode_columns(self, codes: Array, position: Array | None, first_row: int, seed: int = 0) -> list[pa.Array]:
-        """As `decode`, but text levels stay dictionary arrays: a Parquet writer needs no strings of its own."""
+        """As `decode`, but columns of known values stay dictionary arrays: all that a Parquet writer needs."""
         rows = len(codes)
         leaves = self._leaves(codes)
         arrays = []
         for column, form in enumerate(self.forms):
             if not isinstance(form, Form):
                 arrays.append(form.fill(first_row, rows, seed))
+                continue
+            if column in self._known:
+                (k,) = self._parts_of[column]
+                part = self.parts[k]
+                assert isinstance(part, Part)
+                leaf, absent = part.present(leaves[k])
+                indices = pa.array(leaf, type=pa.int32(), mask=absent)
+                arrays.append(pa.DictionaryArray.from_arrays(indices, self._known[column]))
                 continue
             missing: Array | None = None
             values = []

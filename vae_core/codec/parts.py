@@ -78,16 +78,17 @@ class Part:
         for sub, code in zip(self.subs, self.layout.encode(leaf), strict=True):
             codes[:, sub] = code
 
+    def present(self, leaf: Array) -> tuple[Array, Bools | None]:
+        """The leaves [n], some leaf where the row is missing, and where that is (`None`: nowhere)."""
+        if self.table is not None or (self.layout is not None and self.layout.missing):
+            missing = leaf >= self.leaves.size
+            if missing.any():
+                return np.minimum(leaf, self.leaves.size - 1), missing
+        return leaf, None
+
     def decode(self, leaf: Array, position: Array | None) -> tuple[Array, Bools | None]:
         """What the leaves hold at each row [n], and where the row is missing (`None`: nowhere)."""
-        missing = None
-        size = self.leaves.size
-        if self.table is not None or (self.layout is not None and self.layout.missing):
-            missing = leaf >= size
-            if missing.any():
-                leaf = np.minimum(leaf, size - 1)
-            else:
-                missing = None
+        leaf, missing = self.present(leaf)
         inside = None if position is None or self.position is None else position[:, self.position]
         return self.leaves.decode(leaf, inside), missing
 
