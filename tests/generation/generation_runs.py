@@ -15,13 +15,14 @@ import yaml
 
 from tests.conftest import command, environment
 from vae_core.generation import BLOCK
+from vae_core.generation.verify import verify
 from vae_core.store import Artifact
 
 SEED = 7
 Running = subprocess.Popen[str]
 
 
-def arguments(model: Artifact, output: Path, rows: int, *more: str, **settings: Any) -> list[str]:
+def arguments(model: Artifact, output: Path | str, rows: int, *more: str, **settings: Any) -> list[str]:
     """`vaesynth generate` of small shards, one noise block each, by two workers."""
     generation = {"rows_per_shard": BLOCK, "device": "cpu", "workers": 2, "seed": SEED} | settings
     config = model.folder.parent / f"{hashlib.sha256(str(generation).encode()).hexdigest()[:8]}.yaml"
@@ -54,12 +55,12 @@ def until(process: Running, happened: Callable[[], bool], seconds: float = 60) -
 
 
 def parts(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.parquet"))
+    return sorted(folder.rglob("*.parquet"))
 
 
 def manifest(folder: Path) -> Path:
     """What a finished dataset has."""
-    return next(folder.glob("*manifest.json"), folder / "none")
+    return folder / "_manifest.json"
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -76,16 +77,15 @@ def tree(folder: Path) -> dict[str, str]:
 
 def assert_nothing_half_written(folder: Path, whole: dict[str, str]) -> None:
     """Whatever can be read as whole is whole: files with a final name, what a record says, what a manifest says."""
-    for part in parts(folder):
-        assert hashlib.sha256(part.read_bytes()).hexdigest() == whole[part.name], f"{part.name} is not whole"
+    there = {str(part.relative_to(folder)): part for part in parts(folder)}
+    for name, part in there.items():
+        assert hashlib.sha256(part.read_bytes()).hexdigest() == whole[name], f"{name} is not whole"
     for record in folder.glob(".records/part-*.json"):
-        part = folder / f"{record.stem}.parquet"
-        said = json.loads(record.read_text())
-        said = said.get("files", {part.name: said})[part.name]
-        assert (said["sha256"], said["bytes"]) == (whole[part.name], part.stat().st_size)
+        for name, entry in json.loads(record.read_text())["files"].items():
+            assert (entry["sha256"], entry["bytes"]) == (whole[name], there[name].stat().st_size)
     if manifest(folder).exists():
-        assert Artifact.load(folder).verify() == []
-        assert {part.name for part in parts(folder)} == {name for name in whole if name.endswith(".parquet")}
+        assert verify(Artifact.load(folder)) == []
+        assert set(there) == {name for name in whole if name.endswith(".parquet")}
 
 
 def assert_stopped_clean(folder: Path, whole: dict[str, str]) -> int:

@@ -154,31 +154,38 @@ sys.exit(code)
 """
 
 
-def test_killed_before_every_single_change_of_the_disk(model: Artifact, tmp_path: Path) -> None:
-    output, rows = tmp_path / "out", 2 * BLOCK + 100
-    asked = arguments(model, output, rows, workers=1)
+@pytest.mark.parametrize(("partition_by", "rows", "last"), [([], BLOCK + 100, 1), (["origin"], 1000, 0)])
+def test_killed_before_every_single_change_of_the_disk(
+    model: Artifact, tmp_path: Path, partition_by: list[str], rows: int, last: int
+) -> None:
+    output = tmp_path / "out"
+    asked = arguments(model, output, rows, workers=1, partition_by=partition_by)
     script = [sys.executable, "-c", EVERY_CHANGE, str(output), *asked]
     done = subprocess.run(script, env=environment(), capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     killed, resumed = sorted(tmp_path.glob("out-killed-*")), sorted(tmp_path.glob("out-resumed-*"))
     whole = tree(resumed[-1])  # the last run did not live to see a k-th change: it was not interrupted
-    assert len(parts(resumed[-1])) == 3 and manifest(resumed[-1]).exists()
+    assert len(parts(resumed[-1])) >= 2 and manifest(resumed[-1]).exists()
     for folder in killed:
         assert_nothing_half_written(folder, whole)
     for folder in resumed:
         assert tree(folder) == whole, folder.name
     left = {folder: {path.name for path in folder.rglob("*")} for folder in killed}
-    assert any("part-00001.parquet" in names and "part-00001.json" not in names for names in left.values())
-    assert any("part-00002.json" in names and not manifest(folder).exists() for folder, names in left.items())
+    assert any(f"part-0000{last}.parquet" in names and f"part-0000{last}.json" not in names for names in left.values())
+    assert any(f"part-0000{last}.json" in names and not manifest(folder).exists() for folder, names in left.items())
     assert any(".tmp-" in name for names in left.values() for name in names)
 
 
 def stopped(model: Artifact, folder: Path, number: int, whole: dict[str, str]) -> tuple[int, str]:
     """Start a run, send it a signal when it has written two files, and look at what it leaves."""
-    process = start(arguments(model, folder, ROWS))
-    assert until(process, lambda: len(parts(folder)) >= 2)
-    os.kill(process.pid, number)
-    code, told = ended(process)
+    for _ in range(5):
+        process = start(arguments(model, folder, ROWS))
+        until(process, lambda: len(parts(folder)) >= 2)
+        os.kill(process.pid, number)
+        code, told = ended(process)
+        if len(parts(folder)) < SHARDS:
+            break
+        shutil.rmtree(folder)  # all files were written before the signal came
     finished = assert_stopped_clean(folder, whole)
     assert f"stopped on request with {finished} of {SHARDS} files finished" in told
     assert 2 <= finished == len(parts(folder)) < SHARDS
