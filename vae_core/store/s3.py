@@ -208,15 +208,8 @@ class S3Place:
         file: Any = self.scratch()
 
         def publish() -> None:
-            if os.fstat(file.fileno()).st_size == 0:
-                return self.write(name, b"")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-                data = pa.py_buffer(view)
-                try:
-                    self._upload(name, data)
-                finally:
-                    del data
-            return None
+            empty = os.fstat(file.fileno()).st_size == 0
+            self._upload(name, pa.py_buffer(b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
 
         return Draft(file, publish, lambda: None)
 
