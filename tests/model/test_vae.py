@@ -153,7 +153,7 @@ def test_folding_changes_nothing_but_the_weights():
 
 
 def test_smoothing_moves_neighbours_together_within_the_order():
-    smoothing = OrdinalSmoothing([(6, 5), (4, 0)])
+    smoothing = OrdinalSmoothing([(6, 5, 1.0), (4, 0, 1.0)])
     weights = torch.zeros(6, 1)
     weights[2] = 1.0
     smoothed = smoothing.rows(0, weights)[:, 0]

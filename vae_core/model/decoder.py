@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from vae_core.model.layout import Layout, Variable
 from vae_core.model.likelihoods import LIKELIHOODS, Likelihood
 from vae_core.model.places import PLACES
-from vae_core.model.smoothing import OrdinalSmoothing
+from vae_core.model.smoothing import CUTOFF, OrdinalSmoothing
 
 
 class Decoder(nn.Module):
@@ -34,8 +34,12 @@ class Decoder(nn.Module):
         for name, index in zip(("nested", "factor"), layout.nesting, strict=True):
             self.register_buffer(name, torch.from_numpy(index)[:, None], persistent=False)
         self.trunk = nn.Linear(latent_dim, hidden)
-        self.embedding = nn.Parameter(torch.randn(sum(layout.leaves), hidden) * len(layout.sizes) ** -0.5)
-        self.smoothing = OrdinalSmoothing([(v.size, v.ordered) for v in layout.variables])
+        # The fine code of a bin has no embedding of its own: it only is a place.
+        self.own = [
+            0 if v.within is not None else leaves for v, leaves in zip(layout.variables, layout.leaves, strict=True)
+        ]
+        self.embedding = nn.Parameter(torch.randn(sum(self.own), hidden) * len(layout.sizes) ** -0.5)
+        self.smoothing = OrdinalSmoothing([(v.size, v.ordered, CUTOFF) for v in layout.variables])
         # One curve an ordered column: a fine code goes on where its coarse one has put the row.
         curves = [j if v.within is None else v.within for j, v in enumerate(layout.variables) if v.places is not None]
         self.curve_of = {j: i for i, j in enumerate(dict.fromkeys(curves))}
@@ -73,16 +77,17 @@ class Decoder(nn.Module):
         if self.curves is None:
             return self.embedding
         tables = []
-        own = torch.split(self.embedding, self.layout.leaves)
-        for j, (variable, table) in enumerate(zip(self.layout.variables, own, strict=True)):
-            # The fine codes of a coarse one are neighbours.
-            rows = self.smoothing.rows(j, table.view(-1, variable.size, self.hidden)).flatten(0, 1)
-            if variable.within is not None:
-                rows = rows.repeat(self.layout.variables[variable.within].size, 1)
-            if variable.places is not None:
-                curve = self.curves[self.curve_of[j if variable.within is None else variable.within]]
-                rows = torch.addmm(rows, getattr(self, f"places_{j}"), curve)
-            tables.append(rows)
+        for j, (variable, own) in enumerate(
+            zip(self.layout.variables, torch.split(self.embedding, self.own), strict=True)
+        ):
+            if variable.within is None:
+                # The fine codes of a coarse one are neighbours.
+                table = self.smoothing.rows(j, own.view(-1, variable.size, self.hidden)).flatten(0, 1)
+                if variable.places is not None:
+                    table = torch.addmm(table, getattr(self, f"places_{j}"), self.curves[self.curve_of[j]])
+            else:
+                table = getattr(self, f"places_{j}") @ self.curves[self.curve_of[variable.within]]
+            tables.append(table)
         return torch.cat(tables)
 
     def fold(self) -> None:
