@@ -125,22 +125,27 @@ class EvaluationConfig(_Strict):
 
 
 class GateConfig(_Strict):
-    """Thresholds past which a model is not published."""
+    """Thresholds past which a model is not published; where a ratio and an absolute one are given, both hold."""
 
     enabled: bool = True
-    max_shape_error: float = Field(
-        0.10, ge=0, le=1, description="mean KS / total variation over columns, beyond the noise floor"
+    max_shape_ratio: float | None = Field(
+        3.0, ge=0, description="mean KS / total variation over columns, × what a second real sample scores"
     )
-    max_trend_error: float = Field(0.15, ge=0, le=1, description="mean error of pair trends, beyond the noise floor")
+    max_trend_ratio: float | None = Field(3.0, ge=0, description="mean error of pair trends, × floor")
+    max_three_way_ratio: float | None = Field(3.0, ge=0, description="mean error of three-way tables, × floor")
+    max_null_ratio: float | None = Field(5.0, ge=0, description="largest error of a missing share, × floor")
+    max_utility_ratio: float | None = Field(5.0, ge=0, description="train-on-real minus train-on-synthetic, × floor")
+    max_shape_error: float | None = Field(None, ge=0, le=1, description="the same, absolute")
+    max_trend_error: float | None = Field(None, ge=0, le=1)
+    max_three_way_error: float | None = Field(None, ge=0, le=1)
+    max_null_error: float | None = Field(None, ge=0, le=1)
+    max_utility_loss: float | None = Field(None, ge=0, le=1)
     max_two_sample_auc: float = Field(0.85, ge=0.5, le=1, description="AUC of a classifier of real against synthetic")
-    max_utility_loss: float = Field(
-        0.10, ge=0, le=1, description="train-on-real minus train-on-synthetic score, beyond the noise floor"
-    )
-    max_null_error: float = Field(
-        0.05, ge=0, le=1, description="largest difference of a column's missing share, beyond the noise floor"
-    )
     max_copy_excess: float = Field(
         0.05, ge=0, le=1, description="share of exact copies of training rows, above that of real held-out rows"
+    )
+    max_membership_auc: float = Field(
+        0.6, ge=0.5, le=1, description="AUC of the membership attack, beyond half of its 95 % interval"
     )
     min_kl: float = Field(0.5, ge=0, description="nats a row that the latent carries")
 

@@ -11,6 +11,18 @@ from vae_core.config import GateConfig
 from vae_core.schema import Kind, Schema
 from vae_core.store import Artifact
 
+_WORDS = {
+    "shape_error": "shape error",
+    "trend_error": "trend error",
+    "three_way_error": "three-way error",
+    "null_error": "missing share error",
+    "two_sample_auc": "two-sample AUC",
+    "utility_loss": "utility loss",
+    "copy_excess": "exact copies above real",
+    "membership_auc": "membership attack AUC",
+    "latent_kl": "latent KL (nats, at least)",
+}
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -33,35 +45,13 @@ class Figure:
 
 def figures(metrics: dict[str, Any], gate: GateConfig) -> list[Figure]:
     """The figures that the gate looks at, from an evaluation's metrics."""
-    from vae_core.quality.gate import check
+    from vae_core.quality.gate import judge
 
-    broken = {violation.metric for violation in check(metrics, gate)}
-    utility, copies, latent = metrics["utility"], metrics["copies"], metrics["latent"]
-    target = f" ({utility['target']})" if utility.get("target") else ""
-    shape, trend, auc, nulls = (metrics[k] for k in ("shape_error", "trend_error", "two_sample_auc", "null_error"))
-
-    def beyond_floor(allowed: float, metric: dict[str, Any]) -> float:
-        return allowed + float(metric["floor"] or 0.0)
-
-    lost = beyond_floor(gate.max_utility_loss, utility)
-    rows: list[tuple[str, str, float | None, float | None, float]] = [
-        ("shape_error", "shape error", shape["value"], shape["floor"], beyond_floor(gate.max_shape_error, shape)),
-        ("trend_error", "trend error", trend["value"], trend["floor"], beyond_floor(gate.max_trend_error, trend)),
-        ("two_sample_auc", "two-sample AUC", auc["value"], auc["floor"], gate.max_two_sample_auc),
-        ("utility_loss", f"utility loss{target}", utility["loss"], utility["floor"], lost),
-        ("null_error", "missing share error", nulls["value"], nulls["floor"], beyond_floor(gate.max_null_error, nulls)),
-        (
-            "copy_excess",
-            "exact copies above real",
-            copies["synthetic"] - copies["holdout"],
-            None,
-            gate.max_copy_excess,
-        ),
-        ("latent_kl", "latent KL (nats, at least)", latent["kl"], None, gate.min_kl),
-    ]
+    target = metrics["utility"].get("target")
+    words = _WORDS | {"utility_loss": f"utility loss ({target})"} if target else _WORDS
     return [
-        Figure(words, value, floor, limit if gate.enabled else None, metric not in broken)
-        for metric, words, value, floor, limit in rows
+        Figure(words[found.metric], found.value, found.floor, found.limit, not found.broken)
+        for found in judge(metrics, gate)
     ]
 
 

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from vae_core.errors import ConfigError
 from vae_core.quality.frames import Frame, prepare
-from vae_core.quality.two_sample import auc_of, marginal_aucs, score, two_sample
+from vae_core.quality.two_sample import auc_error, auc_of, marginal_aucs, score, two_sample
 from vae_core.quality.utility import utility
 from vae_core.schema import Schema
 
@@ -28,6 +28,14 @@ def test_auc_is_scikit_learns(positive: list[int], negative: list[int]) -> None:
     truth = [1] * len(positive) + [0] * len(negative)
     ours = auc_of(np.array(positive, float), np.array(negative, float))
     assert ours == pytest.approx(roc_auc_score(truth, positive + negative))
+
+
+def test_the_error_of_an_auc_is_that_of_repetition() -> None:
+    generator = np.random.default_rng(0)
+    drawn = [(generator.normal(0.5, 1, 80), generator.normal(0, 1, 120)) for _ in range(1_500)]
+    errors = [auc_error(*pair) for pair in drawn]
+    assert np.mean(errors) == pytest.approx(np.std([auc_of(*pair) for pair in drawn]), rel=0.06)
+    assert np.isnan(auc_error(np.zeros(1), np.zeros(5)))
 
 
 def test_a_fresh_real_sample_is_not_detected(frames: dict[str, Frame]) -> None:

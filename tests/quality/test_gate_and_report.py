@@ -11,7 +11,8 @@ from quality_tables import schema_of, shuffled
 from vae_core.config import EvaluationConfig, GateConfig
 from vae_core.errors import GateRefusedError
 from vae_core.quality import assess, check, enforce
-from vae_core.quality.evaluation import Samples, measure
+from vae_core.quality.gate import judge
+from vae_core.quality.measures import Samples, measure
 from vae_core.quality.report import render
 from vae_core.schema import Kind, Schema
 
@@ -87,7 +88,7 @@ def test_the_gate_passes_the_good_and_refuses_the_bad(good: dict[str, Any], bad:
     for violation in violations.values():
         line = str(violation)
         assert "\n" not in line
-        assert violation.metric in line and f"{violation.value:.4g}" in line and f"{violation.threshold:.4g}" in line
+        assert violation.metric in line and f"{violation.value:.4g}" in line and f"{violation.limit:.4g}" in line
     with pytest.raises(GateRefusedError, match="two_sample_auc") as refused:
         enforce(bad, config)
     assert refused.value.exit_code == 3
@@ -102,6 +103,9 @@ def test_the_gate_passes_the_good_and_refuses_the_bad(good: dict[str, Any], bad:
         ("two_sample_auc", {"max_two_sample_auc": 0.5}),
         ("utility_loss", {"max_utility_loss": 0.0}),
         ("null_error", {"max_null_error": 0.0}),
+        ("three_way_error", {"max_three_way_error": 0.0}),
+        ("three_way_error", {"max_three_way_ratio": 1.5}),
+        ("trend_error", {"max_trend_ratio": 1.0}),
         ("latent_kl", {"min_kl": 9.0}),
     ],
 )
@@ -113,11 +117,28 @@ def test_every_threshold_is_enforced_and_says_where_to_look(
     assert metric == "latent_kl" or found[0].columns
 
 
+def test_a_ratio_is_of_the_floor_and_the_stricter_threshold_holds(good: dict[str, Any]) -> None:
+    def limit(**thresholds: float | None) -> tuple[float | None, str]:
+        found = {j.metric: j for j in judge(good, GateConfig.model_validate(thresholds))}["trend_error"]
+        return found.limit, found.basis
+
+    floor = good["trend_error"]["floor"]
+    assert limit() == (pytest.approx(3 * floor), f"3 × the noise floor {floor:.4g}")
+    assert limit(max_trend_error=0.01) == (0.01, "")
+    assert limit(max_trend_error=0.99)[0] == limit()[0]
+    assert limit(max_trend_ratio=None) == (None, "")
+    assert limit(enabled=False) == (None, "")
+    unknown = good | {"trend_error": good["trend_error"] | {"floor": None, "value": 1.0}}
+    assert check(unknown, GateConfig()) == []
+    tiny = good | {"null_error": good["null_error"] | {"floor": 0.0, "value": 0.01}}
+    assert check(tiny, GateConfig()) == []  # nothing is held against a floor of 0
+
+
 def test_copies_beyond_those_of_real_rows_are_refused(parts: dict[str, pa.Table], flights_schema: Schema) -> None:
-    metrics = assess(parts["train"], parts["holdout"], parts["train"][:500], flights_schema, CONFIG)
+    metrics = assess(parts["train"], parts["holdout"], parts["train"][:1_500], flights_schema, CONFIG)
     assert metrics["copies"]["synthetic"] == 1
     assert metrics["dcr"]["share"] > 0.7
-    assert "copy_excess" in {v.metric for v in check(metrics, GateConfig())}
+    assert {"copy_excess", "membership_auc"} <= {v.metric for v in check(metrics, GateConfig())}
 
 
 class Page(HTMLParser):
@@ -160,7 +181,6 @@ def hostile_page() -> str:
     schema = schema_of(table, **{"id " + HOSTILE: Kind.IDENTIFIER})
     samples = Samples.of(table[:300], table[300:500], table[300:], schema, EvaluationConfig(rows=300))
     metrics = measure(samples, EvaluationConfig(rows=300, target=table.column_names[1]), TRAINING)
-    violations = check(metrics, GateConfig(max_shape_error=0.0))
     return render(
         metrics,
         samples.real,
@@ -168,7 +188,7 @@ def hostile_page() -> str:
         title=HOSTILE,
         training=TRAINING | {"stopped": HOSTILE},
         provenance={HOSTILE: HOSTILE},
-        violations=violations,
+        judgements=judge(metrics, GateConfig(max_shape_error=0.0)),
     )
 
 
@@ -186,13 +206,26 @@ def test_the_report_loads_nothing_and_escapes_names_and_values() -> None:
 
 def test_the_report_shows_every_part(good: dict[str, Any], parts: dict[str, pa.Table], flights_schema: Schema) -> None:
     samples = Samples.of(parts["train"], parts["holdout"], parts["fresh"], flights_schema, CONFIG)
-    page = Page(render(good, samples.real, samples.synthetic, title="flights@1", training=TRAINING))
+    page = Page(
+        render(
+            good,
+            samples.real,
+            samples.synthetic,
+            title="flights@1",
+            training=TRAINING,
+            judgements=judge(good, GateConfig()),
+        )
+    )
     assert "The gate passes" in page.text
     for feature in samples.real.features:
         assert feature.name in page.text
     figures = [tag for tag, _ in page.tags].count("figure")
-    assert figures == len(samples.real.features) + 3  # and the loss, the KL, the KL of each dimension
+    # every column, every pair, and the loss, the KL, the KL of each dimension
+    assert figures == len(samples.real.features) + len(good["trend_error"]["pairs"]) + 3
     assert "year" in page.text  # left out, and said so
+    ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    led_to = {attributes["href"] for _, attributes in page.tags if "href" in attributes}
+    assert {f"#{id}" for id in ids if id.startswith("pair-")} <= led_to <= {f"#{id}" for id in ids}
 
 
 def test_a_table_of_one_column_has_a_report() -> None:

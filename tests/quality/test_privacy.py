@@ -4,7 +4,7 @@ import pytest
 from quality_tables import schema_of
 
 from vae_core.quality.frames import Frame, prepare
-from vae_core.quality.privacy import closest_records, copies, row_hashes
+from vae_core.quality.privacy import FALSE_ALARMS, closest_records, copies, membership, row_hashes
 from vae_core.schema import Schema
 
 
@@ -51,3 +51,36 @@ def test_distance_is_l1_on_scaled_numbers_and_two_for_another_category() -> None
     frames = prepare({"train": train, "query": query}, schema_of(train))
     found = closest_records(frames["train"], frames["train"], frames["query"])
     assert found.train_p5 == pytest.approx(0.2 + 2)
+
+
+def test_a_copied_row_lies_at_one_training_row_alone(frames: dict[str, Frame]) -> None:
+    fresh = closest_records(frames["train"], frames["holdout"], frames["fresh"])
+    assert fresh.ratio_p5 == pytest.approx(fresh.real_ratio_p5, abs=0.05)
+    assert fresh.ratio_p5 == pytest.approx(fresh.holdout_ratio_p5, abs=0.05)
+    copied = closest_records(frames["train"], frames["holdout"], frames["train"])
+    assert copied.ratio_p5 == 0 < copied.holdout_ratio_p5
+
+
+def test_twins_among_the_training_rows_are_no_single_row() -> None:
+    train = pa.table({"x": [0.0, 0.0, 5.0, 5.0, 9.0, 9.0]})
+    frames = prepare({"train": train, "query": train[::2]}, schema_of(train))
+    assert closest_records(frames["train"], frames["train"], frames["query"]).ratio_p5 == 1
+
+
+def test_the_attack_learns_nothing_of_fresh_rows_and_all_of_copies(frames: dict[str, Frame]) -> None:
+    fresh = membership(frames["train"], frames["holdout"], frames["fresh"])
+    assert fresh.auc == pytest.approx(0.5, abs=1.5 * fresh.interval)
+    assert fresh.caught < 5 * FALSE_ALARMS
+    assert (fresh.members, fresh.reference) == (2_000, 3_000)
+    copied = membership(frames["train"], frames["holdout"], frames["train"])
+    assert copied.auc > 0.99 and copied.caught > 0.99
+
+
+def test_a_few_memorised_rows_hide_in_the_auc_and_show_among_the_surest(frames: dict[str, Frame]) -> None:
+    train, fresh = frames["train"], frames["fresh"]
+    leaky = Frame(
+        train.features, tuple(np.r_[a[:100], b] for a, b in zip(train.values, fresh.values, strict=True)), 3_100
+    )
+    found = membership(train, frames["holdout"], leaky)
+    assert found.auc < 0.55
+    assert found.caught > 4 * FALSE_ALARMS

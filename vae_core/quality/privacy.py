@@ -1,4 +1,8 @@
-"""Are synthetic rows copies of training rows, or nearer to them than to rows that were never trained on?"""
+"""Are synthetic rows copies of training rows, or nearer to them than to rows that were never trained on?
+
+Three questions to the same distances: which side is a synthetic row nearer to (DCR), is its nearest training row
+alone (NNDR), and does a real row's nearest synthetic row betray that it was trained on (membership inference)?
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from vae_core.quality.frames import Floats, Frame
+from vae_core.quality.two_sample import auc_error, auc_of
 
 MAX_QUERIES = 5_000
 MAX_REFERENCE = 20_000
 MAX_CELLS = 2_000_000_000
 """Queries times reference rows times columns, at most: bounds the time on wide tables."""
+
+FALSE_ALARMS = 0.01
+"""Share of the held-out rows that the attack may take for training rows, where `Membership.caught` is read."""
 
 _CHUNK_CELLS = 4_000_000  # distances held at once: 32 MB
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
@@ -21,7 +29,7 @@ _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 @dataclass(frozen=True)
 class Distances:
-    """Distance to the closest record (DCR).
+    """Distance to the closest record (DCR), and its ratio to that of the second closest (NNDR).
 
     Attributes:
         share: of synthetic rows that lie nearer to a training row than to any held-out one, ties half; 0.5 is ideal.
@@ -29,6 +37,10 @@ class Distances:
         train_p5: 5th percentile of the distance from a synthetic row to the nearest training row.
         holdout_p5: the same to the nearest held-out row.
         real_p5: 5th percentile of the distance from a held-out row to the nearest training row.
+        ratio_p5: 5th percentile of the ratio of a synthetic row's distances to the nearest and the second nearest
+            training row; near 0, that row lies at one training row and away from all others.
+        holdout_ratio_p5: the same to held-out rows.
+        real_ratio_p5: the same of held-out rows to training rows.
         queries: synthetic rows measured.
         reference: rows on each side.
     """
@@ -38,7 +50,29 @@ class Distances:
     train_p5: float
     holdout_p5: float
     real_p5: float
+    ratio_p5: float
+    holdout_ratio_p5: float
+    real_ratio_p5: float
     queries: int
+    reference: int
+
+
+@dataclass(frozen=True)
+class Membership:
+    """An attack that takes a real row for a training row the sooner, the nearer a synthetic row lies to it.
+
+    Attributes:
+        auc: of training rows against held-out rows; 0.5 when the attack learns nothing.
+        interval: half the width of its 95 % confidence interval, after DeLong.
+        caught: share of the training rows that the attack names while it is wrong on `FALSE_ALARMS` of the others.
+        members: rows of each kind.
+        reference: synthetic rows that the attacker has.
+    """
+
+    auc: float
+    interval: float
+    caught: float
+    members: int
     reference: int
 
 
@@ -69,25 +103,65 @@ def closest_records(train: Frame, holdout: Frame, synthetic: Frame, seed: int = 
     The distance is L1 on numbers scaled by the training rows' range, and on categories one-hot encoded (a different
     category counts 2); missing against a value counts 0.5 to 1 for a number and 2 for a category.
     """
-    share = min(1.0, math.sqrt(MAX_CELLS / (MAX_QUERIES * MAX_REFERENCE * max(1, len(train.features)))))
+    share = _affordable(train)
     size = min(train.rows, holdout.rows, int(share * MAX_REFERENCE))
     near, far = train.sample(size, seed), holdout.sample(size, seed + 1)
     queries = synthetic.sample(int(share * MAX_QUERIES), seed + 2)
     scales = _scales(train, (holdout, synthetic))
-    reference = _encoded(near, scales)
-    to_train = nearest_distances(_encoded(queries, scales), reference)
-    to_holdout = nearest_distances(_encoded(queries, scales), _encoded(far, scales))
+    asked, reference = _encoded(queries, scales), _encoded(near, scales)
+    to_train = nearest_distances(asked, reference)
+    to_holdout = nearest_distances(asked, _encoded(far, scales))
     real = nearest_distances(_encoded(far.sample(int(share * MAX_QUERIES) // 2, seed + 3), scales), reference)
-    wins = np.where(to_train == to_holdout, 0.5, to_train < to_holdout)
+    wins = np.where(to_train[:, 0] == to_holdout[:, 0], 0.5, to_train[:, 0] < to_holdout[:, 0])
+    low = [[float(np.quantile(d, 0.05)) for d in (to[:, 0], _ratios(to))] for to in (to_train, to_holdout, real)]
     return Distances(
         share=float(wins.mean()),
         interval=float(1.96 * wins.std() / np.sqrt(len(wins))),
-        train_p5=float(np.quantile(to_train, 0.05)),
-        holdout_p5=float(np.quantile(to_holdout, 0.05)),
-        real_p5=float(np.quantile(real, 0.05)),
+        train_p5=low[0][0],
+        holdout_p5=low[1][0],
+        real_p5=low[2][0],
+        ratio_p5=low[0][1],
+        holdout_ratio_p5=low[1][1],
+        real_ratio_p5=low[2][1],
         queries=queries.rows,
         reference=size,
     )
+
+
+def membership(train: Frame, holdout: Frame, synthetic: Frame, seed: int = 0) -> Membership:
+    """Attack as many training rows as there are held-out ones, by their distance to the closest synthetic record.
+
+    The attack needs no model and no shadow model: what it knows is the rows under suspicion and the synthetic table
+    (the "full black-box" attack of GAN-Leaks, Chen et al. 2020). The distance is that of `closest_records`.
+    """
+    from sklearn.metrics import roc_curve
+
+    share = _affordable(train)
+    size = min(train.rows, holdout.rows, int(share * MAX_QUERIES))
+    scales = _scales(train, (holdout, synthetic))
+    known = _encoded(synthetic.sample(int(share * MAX_REFERENCE), seed + 4), scales)
+    inside, outside = (
+        -nearest_distances(_encoded(side.sample(size, seed + 5), scales), known)[:, 0] for side in (train, holdout)
+    )
+    alarms, hits, _ = roc_curve(np.repeat([1, 0], size), np.concatenate([inside, outside]))
+    return Membership(
+        auc=auc_of(inside, outside),
+        interval=1.96 * auc_error(inside, outside),
+        caught=float(np.interp(FALSE_ALARMS, alarms, hits)),
+        members=size,
+        reference=len(known[0]),
+    )
+
+
+def _affordable(frame: Frame) -> float:
+    """The share of the usual queries, and of the usual reference, that `MAX_CELLS` leaves of so many columns."""
+    return min(1.0, math.sqrt(MAX_CELLS / (MAX_QUERIES * MAX_REFERENCE * max(1, len(frame.features)))))
+
+
+def _ratios(distances: Floats) -> Floats:
+    """Nearest to second nearest [n]; 1 where both are 0, as then no single row was copied."""
+    nearest, second = distances.T
+    return np.asarray(np.divide(nearest, second, out=np.ones(len(distances)), where=second > 0))
 
 
 @dataclass(frozen=True)
@@ -128,12 +202,12 @@ def _columns(parts: list[Floats], rows: int) -> Floats:
 
 
 def nearest_distances(queries: tuple[Floats, Floats], reference: tuple[Floats, Floats]) -> Floats:
-    """Distance of each query to its nearest reference row, float64 [n]."""
+    """Distances of each query to its nearest and its second nearest reference row, float64 [n, 2]."""
     from scipy.spatial.distance import cdist
 
     numbers, codes = queries
     step = max(1, _CHUNK_CELLS // max(1, len(reference[0])))
-    result = np.empty(len(numbers))
+    result = np.full((len(numbers), 2), np.inf)
     for start in range(0, len(numbers), step):
         part = slice(start, start + step)
         distance = np.zeros((len(numbers[part]), len(reference[0])))
@@ -141,5 +215,6 @@ def nearest_distances(queries: tuple[Floats, Floats], reference: tuple[Floats, F
             distance += cdist(numbers[part], reference[0], "cityblock")
         if codes.shape[1]:
             distance += cdist(codes[part], reference[1], "hamming") * (2 * codes.shape[1])
-        result[part] = distance.min(axis=1)
+        two = min(2, distance.shape[1])
+        result[part, :two] = np.sort(np.partition(distance, two - 1, axis=1)[:, :two], axis=1)
     return result

@@ -23,10 +23,14 @@ class TwoSample:
 
     Attributes:
         auc: of real against synthetic, cross-validated; 0.5 when the trees learn nothing.
+        interval: half the width of its 95 % confidence interval.
+        rows: of each side that it saw.
         importance: for each column, how much of the AUC is lost when its values are shuffled; empty when not asked.
     """
 
     auc: float
+    interval: float
+    rows: int
     importance: dict[str, float]
 
 
@@ -37,10 +41,23 @@ def score(auc: float) -> float:
 
 def auc_of(positive: Floats, negative: Floats) -> float:
     """Probability that a score of `positive` [n] is above one of `negative` [m]; ties count half."""
-    negative = np.sort(negative)
-    below = np.searchsorted(negative, positive, side="left")
-    not_above = np.searchsorted(negative, positive, side="right")
-    return float((below + not_above).mean() / 2 / len(negative))
+    return float(_placements(positive, negative).mean())
+
+
+def auc_error(positive: Floats, negative: Floats) -> float:
+    """Standard error of `auc_of`, after DeLong, DeLong and Clarke-Pearson (1988); NaN with a single score on a side."""
+    if min(len(positive), len(negative)) < 2:
+        return float("nan")
+    sides = (_placements(positive, negative), _placements(negative, positive))
+    return float(np.sqrt(sum(side.var(ddof=1) / len(side) for side in sides)))
+
+
+def _placements(scores: Floats, others: Floats) -> Floats:
+    """For each of `scores` [n], the share of `others` [m] below it, ties half."""
+    others = np.sort(others)
+    below = np.searchsorted(others, scores, side="left")
+    not_above = np.searchsorted(others, scores, side="right")
+    return np.asarray((below + not_above) / (2 * len(others)))
 
 
 def two_sample(real: Frame, synthetic: Frame, seed: int = 0, *, importance: bool = True) -> TwoSample:
@@ -55,15 +72,17 @@ def two_sample(real: Frame, synthetic: Frame, seed: int = 0, *, importance: bool
     generator = np.random.default_rng([seed, 2])
     # every fold has its share of either side
     fold = np.concatenate([generator.permutation(np.arange(rows) % FOLDS) for _ in range(2)])
-    aucs = []
+    aucs, errors = [], []
     lost: dict[str, float] = {}
     for k in range(FOLDS):
         test = fold == k
         model = classifier(both, columns, seed + k).fit(x[~test], y[~test])
-        aucs.append(_auc(y[test], model.predict_proba(x[test])[:, 1]))
+        scores = model.predict_proba(x[test])[:, 1]
+        aucs.append(auc_of(scores[y[test] == 1], scores[y[test] == 0]))
+        errors.append(auc_error(scores[y[test] == 1], scores[y[test] == 0]))
         if importance and k == 0:
             lost = _importance(model, x[test], y[test], [f.name for f in both.features], generator)
-    return TwoSample(float(np.mean(aucs)), lost)
+    return TwoSample(float(np.mean(aucs)), 1.96 * float(np.linalg.norm(errors)) / FOLDS, rows, lost)
 
 
 def _ranked(both: Frame) -> Frame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from vae_core.quality.report.marginals import Bars, Histogram
@@ -13,16 +13,18 @@ Point = tuple[float, float]
 _LEAST_HEAT = 0.05  # excess that gets the full colour where no pair has more: noise doesn't glow
 
 
-def _svg(width: float, height: float, body: list[str], label: str) -> str:
+def svg(width: float, height: float, body: list[str], label: str) -> str:
+    """A drawing of `body`, which `label` describes to those who can't see it."""
     return (
         f'<svg viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}" role="img" '
         f'aria-label="{escape(label)}">{"".join(body)}</svg>'
     )
 
 
-def _text(x: float, y: float, text: str, css: str = "", *, limit: int = 24) -> str:
-    shown = text if len(text) <= limit else text[: limit - 1] + "…"
-    hint = f"<title>{escape(text)}</title>" if shown != text else ""
+def text(x: float, y: float, words: str, css: str = "", *, limit: int = 24) -> str:
+    """A line of text, cut to `limit` characters; hovering over it shows the rest."""
+    shown = words if len(words) <= limit else words[: limit - 1] + "…"
+    hint = f"<title>{escape(words)}</title>" if shown != words else ""
     return f'<text x="{x:.1f}" y="{y:.1f}" class="{css}">{escape(shown)}{hint}</text>'
 
 
@@ -53,12 +55,12 @@ def bars(data: Bars, label: str, width: float = 320) -> str:
         y, wide = i * row, (min(p, most) * scale, min(q, most) * scale)
         hint = f"{name}: real {percent(p)}, synthetic {percent(q)}"
         body += [
-            _text(left - 6, y + 12, name, "end", limit=16),
+            text(left - 6, y + 12, name, "end", limit=16),
             _rect(left, y + 3, wide[0], 6, "real", hint),
             _rect(left, y + 9, wide[1], 6, "synthetic", hint),
-            _text(left + max(wide) + 5, y + 12.5, percent(q), "faint"),
+            text(left + max(wide) + 5, y + 12.5, percent(q), "faint"),
         ]
-    return _svg(width, row * len(data.labels) + 4, body, label)
+    return svg(width, row * len(data.labels) + 4, body, label)
 
 
 def histogram(data: Histogram, label: str, width: float = 320) -> str:
@@ -77,8 +79,8 @@ def histogram(data: Histogram, label: str, width: float = 320) -> str:
     body.append(f'<path d="{"".join(path)}" class="line synthetic-line"/>')
     body.append(f'<path d="M0 {top + height:.1f}H{width:g}" class="axis"/>')
     for position, (tick, css) in enumerate(zip(data.ticks, ("faint", "faint middle", "faint end"), strict=True)):
-        body.append(_text(width * position / 2, top + height + 14, tick, css))
-    return _svg(width, top + height + 20, body, label)
+        body.append(text(width * position / 2, top + height + 14, tick, css))
+    return svg(width, top + height + 20, body, label)
 
 
 def _ticks(low: float, high: float, count: int = 4) -> list[float]:
@@ -112,16 +114,16 @@ def lines(
         y = place(x[0], tick)[1]
         body += [
             f'<path d="M{left} {y:.1f}H{width - 8}" class="grid"/>',
-            _text(left - 6, y + 4, f"{tick:g}", "faint end"),
+            text(left - 6, y + 4, f"{tick:g}", "faint end"),
         ]
     for tick in _ticks(x[0], x[-1], 5):
-        body.append(_text(place(tick, low)[0], top + height + 16, f"{tick:,g}", "faint middle"))
-    body.append(_text(left + (width - left) / 2, top + height + 32, "optimiser steps", "faint middle"))
+        body.append(text(place(tick, low)[0], top + height + 16, f"{tick:,g}", "faint middle"))
+    body.append(text(left + (width - left) / 2, top + height + 32, "optimiser steps", "faint middle"))
     for name, css, values in series:
         points = [place(a, b) for a, b in zip(x, values, strict=False) if b <= high]
         path = "L".join(f"{a:.1f} {b:.1f}" for a, b in points)
         body.append(f'<path d="M{path}" class="line {css}"><title>{escape(name)}</title></path>')
-    return _svg(width, top + height + bottom, body, label)
+    return svg(width, top + height + bottom, body, label)
 
 
 def columns(values: Sequence[float], label: str, unit: str, width: float = 500) -> str:
@@ -134,7 +136,7 @@ def columns(values: Sequence[float], label: str, unit: str, width: float = 500) 
         y = top + height * (1 - tick / high)
         body += [
             f'<path d="M{left} {y:.1f}H{width - 8}" class="grid"/>',
-            _text(left - 6, y + 4, f"{tick:g}", "faint end"),
+            text(left - 6, y + 4, f"{tick:g}", "faint end"),
         ]
     every = math.ceil(len(values) / 20)
     for i, value in enumerate(values):
@@ -142,15 +144,21 @@ def columns(values: Sequence[float], label: str, unit: str, width: float = 500) 
         hint = f"dimension {i + 1}: {value:.3f} {unit}"
         body.append(_rect(left + i * step + step * 0.12, top + height - tall, step * 0.76, tall, "accent", hint))
         if i % every == 0:
-            body.append(_text(left + (i + 0.5) * step, top + height + 16, str(i + 1), "faint middle"))
-    body.append(_text(left + (width - left) / 2, top + height + 32, "latent dimension", "faint middle"))
-    return _svg(width, top + height + 38, body, label)
+            body.append(text(left + (i + 0.5) * step, top + height + 16, str(i + 1), "faint middle"))
+    body.append(text(left + (width - left) / 2, top + height + 32, "latent dimension", "faint middle"))
+    return svg(width, top + height + 38, body, label)
 
 
-def heat_map(names: Sequence[str], errors: dict[tuple[str, str], tuple[float, float]], label: str) -> str:
+def heat_map(
+    names: Sequence[str],
+    errors: Mapping[tuple[str, str], tuple[float, float]],
+    anchors: Mapping[tuple[str, str], str],
+    label: str,
+) -> str:
     """A square for each pair of columns: its error, on the colour of what that is above its noise floor.
 
-    `errors` are (error, floor) of pairs; a square without a number is not defined.
+    `errors` are (error, floor) of pairs; a square without a number is not defined. `anchors` are the ids that the
+    squares lead to.
     """
     cell = 30.0 if len(names) <= 24 else max(11.0, 720 / len(names))
     left, top = 112.0, 96.0
@@ -158,11 +166,12 @@ def heat_map(names: Sequence[str], errors: dict[tuple[str, str], tuple[float, fl
     body = []
     for i, first in enumerate(names):
         centre = (i + 0.7) * cell
-        body.append(_text(left - 6, top + centre, first, "end", limit=17))
+        body.append(text(left - 6, top + centre, first, "end", limit=17))
         turned = f'<g transform="translate({left + centre:.1f} {top - 6}) rotate(-60)">'
-        body.append(turned + _text(0, 0, first, limit=15) + "</g>")
+        body.append(turned + text(0, 0, first, limit=15) + "</g>")
         for j, second in enumerate(names):
-            found = errors.get((first, second), errors.get((second, first)))
+            pair = (first, second) if (first, second) in errors else (second, first)
+            found = errors.get(pair)
             x, y = left + j * cell, top + i * cell
             if i == j or found is None:
                 body.append(_rect(x, y, cell - 1, cell - 1, "blank"))
@@ -170,8 +179,9 @@ def heat_map(names: Sequence[str], errors: dict[tuple[str, str], tuple[float, fl
             error, strength = found[0], max(0.0, found[0] - found[1]) / most
             hint = f"{first} × {second}: {percent(error)}, noise floor {percent(found[1])}"
             opacity = f' fill-opacity="{0.05 + 0.95 * strength:.3f}"'
-            body.append(_rect(x, y, cell - 1, cell - 1, "heat", hint, opacity))
+            square = _rect(x, y, cell - 1, cell - 1, "heat", hint, opacity)
             if cell >= 28:
                 strong = " strong" if strength > 0.55 else ""
-                body.append(_text(x + cell / 2 - 0.5, y + cell / 2 + 3.5, f"{100 * error:.1f}", f"cell middle{strong}"))
-    return _svg(left + len(names) * cell + 60, top + len(names) * cell + 4, body, label)
+                square += text(x + cell / 2 - 0.5, y + cell / 2 + 3.5, f"{100 * error:.1f}", f"cell middle{strong}")
+            body.append(f'<a href="#{anchors[pair]}">{square}</a>' if pair in anchors else square)
+    return svg(left + len(names) * cell + 60, top + len(names) * cell + 4, body, label)

@@ -4,32 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vae_core.quality.frames import Frame
-from vae_core.quality.gate import Violation
+from vae_core.quality.gate import Judgement
 from vae_core.quality.report import charts
-from vae_core.quality.report.charts import percent
+from vae_core.quality.report.cards import cards, number, percent_or_dash
 from vae_core.quality.report.marginals import Bars, Histogram, marginal, missing_shares
+from vae_core.quality.report.omissions import omissions
+from vae_core.quality.report.pairs import Pairs
 
 MAX_DRAWN = 60
 """Columns drawn; the others are in the table."""
 
-_WORST_PAIRS = 16
+MAX_PAIRS = 500
+"""Pairs of columns that can be looked at, about 4 kB each."""
 
-
-@dataclass(frozen=True)
-class Card:
-    """A headline figure. `tone` is good, fair, poor or none; `floor` says what the figure is compared with."""
-
-    name: str
-    value: str
-    floor: str
-    verdict: str
-    tone: str
-    meaning: str
+_WORST_PAIRS, _WORST_TRIPLES = 16, 8
 
 
 def render(
@@ -40,7 +32,7 @@ def render(
     title: str,
     training: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
-    violations: Sequence[Violation] = (),
+    judgements: Sequence[Judgement] = (),
 ) -> str:
     """Write the report.
 
@@ -51,7 +43,7 @@ def render(
         title: names the model.
         training: training.json, for the curves; left out when `None`.
         provenance: what made the model, as pairs of words.
-        violations: what the gate found.
+        judgements: what the gate says of each figure.
 
     Returns:
         A whole HTML page that loads nothing else. Names and values are escaped.
@@ -62,115 +54,32 @@ def render(
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"percent": _percent, "number": _number, "svg": Markup}
+    environment.filters |= {"percent": percent_or_dash, "number": number, "svg": Markup}
+    drawn, labels = _pairs(metrics, real, synthetic)
     return environment.get_template("template.html").render(
         title=title,
         m=metrics,
         cards=cards(metrics),
-        violations=[str(violation) for violation in violations],
+        judgements=judgements,
+        broken=[str(judgement) for judgement in judgements if judgement.broken],
         columns=_columns(metrics, real, synthetic),
         drawn=MAX_DRAWN,
-        heat=_heat(metrics),
-        pairs=metrics["trend_error"]["pairs"][:_WORST_PAIRS],
+        heat=_heat(metrics, {(pair["a"], pair["b"]): pair["anchor"] for pair in drawn}),
+        pairs=drawn,
+        labels=labels,
+        worst_pairs=_WORST_PAIRS,
+        triples=metrics["three_way_error"]["triples"][:_WORST_TRIPLES],
         telling=_telling(metrics),
         curves=_curves(training or {}),
+        omissions=omissions(metrics, MAX_DRAWN, MAX_PAIRS),
         provenance={key: value for key, value in (provenance or {}).items() if value is not None},
     )
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else percent(value)
-
-
-def _number(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def cards(metrics: Mapping[str, Any]) -> list[Card]:
-    """The headline figures, each with its verdict in plain words."""
-    shape, trend, auc = metrics["shape_error"], metrics["trend_error"], metrics["two_sample_auc"]
-    nulls, copies, dcr, latent = metrics["null_error"], metrics["copies"], metrics["dcr"], metrics["latent"]
-    return [
-        _error_card("Shape error", shape, "how far each column's distribution is off, on average"),
-        _error_card("Trend error", trend, "how far the relations of pairs of columns are off, on average"),
-        Card(
-            "Two-sample AUC",
-            _number(auc["value"]),
-            _against(_number(auc["floor"]), auc["floor"]),
-            *_graded(auc["value"], (0.55, "can't be told apart"), (0.7, "told apart at times"), "told apart easily"),
-            "how well trees tell synthetic rows from real ones; 0.5 is a coin toss",
-        ),
-        _utility_card(metrics["utility"]),
-        _error_card("Missing values", nulls, "largest difference of a column's missing share"),
-        Card(
-            "Exact copies",
-            _percent(copies["synthetic"]),
-            f"{_percent(copies['holdout'])} of held-out real rows",
-            *_graded(copies["synthetic"] - copies["holdout"], (0.001, "no more than chance"), (0.02, "a few"), "many"),
-            "synthetic rows that are equal to a training row",
-        ),
-        Card(
-            "Nearer to training rows",
-            _percent(dcr["share"]),
-            f"50 % ± {100 * dcr['interval']:.1f} when nothing leaks",
-            *_graded(
-                dcr["share"] - 0.5, (0.01 + dcr["interval"], "as expected"), (0.05, "slightly nearer"), "memorised"
-            ),
-            "share of synthetic rows nearer to a training row than to a held-out one",
-        ),
-        Card(
-            "Latent in use",
-            f"{_number(latent['kl'], 2)} nats",
-            f"{latent['active_units']} of {latent['dimensions']} dimensions active",
-            *_graded(-(latent["kl"] or 0), (-2, "in use"), (-0.5, "little used"), "collapsed"),
-            "what the latent carries about a row; near 0, encoding and interpolation mean nothing",
-        )
-        if latent["kl"] is not None
-        else Card("Latent in use", "–", "", "not measured", "none", "no training record was given"),
-    ]
-
-
-def _error_card(name: str, metric: Mapping[str, Any], meaning: str) -> Card:
-    value, floor = metric["value"], metric["floor"]
-    grade = _graded(
-        None if value is None else value / max(floor or 0.0, 0.003),
-        (1.5, "at the noise floor"),
-        (2.5, "close"),
-        "visibly off",
-    )
-    return Card(name, _percent(value), _against(_percent(floor), floor), *grade, meaning)
-
-
-def _utility_card(utility: Mapping[str, Any]) -> Card:
-    if utility["metric"] is None:
-        return Card("Utility", "–", "", "not measured", "none", utility["reason"])
-    return Card(
-        "Utility",
-        f"{utility['synthetic']:.3f}",
-        f"{utility['real']:.3f} trained on real rows",
-        *_graded(utility["loss"], (0.01, "as good as real"), (0.05, "slightly worse"), "worse than real"),
-        f"{utility['metric']} on held-out real rows of a model that predicts {utility['target']} "
-        "and was trained on synthetic ones",
-    )
-
-
-def _against(text: str, floor: float | None) -> str:
-    return "no second real sample" if floor is None else f"{text} for a second real sample"
-
-
-def _graded(value: float | None, good: tuple[float, str], fair: tuple[float, str], poor: str) -> tuple[str, str]:
-    """The verdict and its tone: below the first bound, below the second, or above both."""
-    if value is None:
-        return "not defined", "none"
-    if value <= good[0]:
-        return good[1], "good"
-    return (fair[1], "fair") if value <= fair[0] else (poor, "poor")
 
 
 def _columns(metrics: Mapping[str, Any], real: Frame, synthetic: Frame) -> list[dict[str, Any]]:
     """Every column, the most above its noise floor first, the first `MAX_DRAWN` with their drawing."""
     errors, floors = metrics["shape_error"]["columns"], metrics["shape_error"]["floors"]
-    alone = metrics["two_sample_auc"]["columns"]
+    alone, covered = metrics["two_sample_auc"]["columns"], metrics["coverage"]
 
     def badness(i: int) -> float:
         name = real.features[i].name
@@ -188,6 +97,8 @@ def _columns(metrics: Mapping[str, Any], real: Frame, synthetic: Frame) -> list[
                 "error": errors[feature.name],
                 "floor": floors[feature.name],
                 "alone": alone[feature.name]["alone"],
+                "covered": covered["columns"][feature.name],
+                "covered_floor": covered["floors"][feature.name],
                 "missing": missing,
                 "any_missing": max(missing) > 0,
                 "svg": _drawing(data, feature.name),
@@ -205,7 +116,18 @@ def _drawing(data: Bars | Histogram | None, name: str) -> str:
     return charts.bars(data, label) if isinstance(data, Bars) else charts.histogram(data, label)
 
 
-def _heat(metrics: Mapping[str, Any]) -> str:
+def _pairs(metrics: Mapping[str, Any], real: Frame, synthetic: Frame) -> tuple[list[dict[str, Any]], str]:
+    """The pairs most above their noise floor, each with its drawing, and the labels that the drawings share."""
+    pairs = Pairs(real, synthetic)
+    drawn = []
+    for pair in metrics["trend_error"]["pairs"][:MAX_PAIRS]:
+        a, b = pair["a"], pair["b"]
+        drawing, words = pairs.draw(a, b)
+        drawn.append({**pair, "anchor": pairs.anchor(a, b), "svg": drawing, "words": words})
+    return drawn, pairs.labels() if drawn else ""
+
+
+def _heat(metrics: Mapping[str, Any], anchors: Mapping[tuple[str, str], str]) -> str:
     """The map of pair errors; on wide tables, of the columns that exceed their floor most."""
     errors = {(p["a"], p["b"]): (p["value"], p["floor"] or 0.0) for p in metrics["trend_error"]["pairs"]}
     if not errors:
@@ -219,7 +141,7 @@ def _heat(metrics: Mapping[str, Any]) -> str:
         chosen = set(sorted(worst, key=lambda name: -worst[name])[:MAX_DRAWN])
         names = [name for name in names if name in chosen]
     shown = {pair: error for pair, error in errors.items() if pair[0] in names and pair[1] in names}
-    return charts.heat_map(names, shown, "errors of pairs of columns")
+    return charts.heat_map(names, shown, anchors, "errors of pairs of columns")
 
 
 def _telling(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
