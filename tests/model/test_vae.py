@@ -12,7 +12,7 @@ from torch.distributions import Normal
 from vae_core.config import TrainingConfig
 from vae_core.model import VAE, Layout, Variable
 from vae_core.model.sampling import sample
-from vae_core.model.smoothing import CODES, OrdinalSmoothing
+from vae_core.model.smoothing import OrdinalSmoothing
 
 
 def variable(name, size, likelihood="categorical", parent=None, rows=1, allowed=None, edges=None, refines=None):
@@ -153,7 +153,7 @@ def test_folding_changes_nothing_but_the_weights():
 
 
 def test_smoothing_moves_neighbours_together_within_the_order():
-    smoothing = OrdinalSmoothing([(6, 5, CODES), (4, 0, CODES)])
+    smoothing = OrdinalSmoothing([(6, 5, 1.0), (4, 0, 1.0)])
     weights = torch.zeros(6, 1)
     weights[2] = 1.0
     smoothed = smoothing.rows(0, weights)[:, 0]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vae_core.model.layout import Variable
 from vae_core.model.likelihoods.base import Likelihood
-from vae_core.model.smoothing import CODES, FINE_CODES, OrdinalSmoothing
+from vae_core.model.smoothing import CUTOFF, FINE_CUTOFF, OrdinalSmoothing
 
 IMPOSSIBLE = -1e9  # a logit whose softmax is exactly 0 in float32
 
@@ -33,7 +33,7 @@ class Categorical(Likelihood):
             mask[block, : variable.size] = np.where(variable.possible, 0.0, IMPOSSIBLE)
         self.weight = nn.Parameter(torch.randn(len(variables), hidden, width) * 0.1 * hidden**-0.5)
         self.smoothing = OrdinalSmoothing(
-            [(width, v.ordered, CODES if v.within is None else FINE_CODES) for v in variables]
+            [(width, v.ordered, CUTOFF if v.within is None else FINE_CUTOFF) for v in variables]
         )
         self.bias = nn.Parameter(torch.from_numpy(bias))
         self.starts: Tensor
