@@ -42,14 +42,16 @@ def check_partitions(codec: Codec, columns: Sequence[str]) -> None:
     for name in columns:
         if name not in names:
             raise ConfigError(f"partition_by: no column {name!r}; {nearest(name, names)}")
+        if name.startswith(("_", ".")) or set(name) & set("/=%\\") or not name.isprintable():
+            raise ConfigError(f"partition_by: column {name!r} can't name a folder that readers of Parquet understand")
         values = _values(codec, names.index(name))
         count *= len(values)
-        folders = [f"{quote(name, safe='')}={_text(value)}" for value in values]
-        if long := [folder for folder in folders if len(folder) > 255]:
+        folders = [f"{name}={_text(value)}" for value in values]
+        if long := [folder for folder in folders if len(folder.encode()) > 255]:
             raise ConfigError(
                 f"partition_by: column {name!r} has a value too long for a folder's name: {long[0][:60]}…"
             )
-        if f"{quote(name, safe='')}={NULL}" in folders:
+        if f"{name}={NULL}" in folders:
             raise ConfigError(f"partition_by: column {name!r} has the value {NULL}, which means missing")
     if len(set(columns)) < len(columns):
         raise ConfigError("partition_by: a column is named twice")
@@ -102,7 +104,7 @@ def split(table: pa.Table, columns: Sequence[str]) -> Iterator[tuple[str, pa.Tab
         folders, left = [], of_folder
         for name, of_column in zip(reversed(columns), reversed(levels), strict=True):
             left, code = divmod(left, len(of_column))
-            folders.append(f"{quote(name, safe='')}={_text(of_column[code])}")
+            folders.append(f"{name}={_text(of_column[code])}")
         yield "/".join(reversed(folders)), rest.slice(start, stop - start)
 
 
