@@ -5,7 +5,7 @@
 
 MODEL_FOLDER is a model exported from Adult; PEERS the environment that peers/environment.sh makes, FOLDER the tables
 as for fidelity.py. Everything that is compared is measured in turn, round by round, and the median over the rounds of a
-rate, or of the ratio within a round, is reported:
+rate, or of the ratio within a round, is reported; the ratio of processor time beside it, which load disturbs less:
 
 - ours: `generate`, from loaded libraries to the manifest on disk, loading the model included, in a resident process;
 - SDV's synthesizers: `sample` + `to_parquet` in a resident process that has the fitted one loaded. They are trained
@@ -87,13 +87,14 @@ class Peer:
             raise SystemExit(f"the peer ended with exit code {self._process.wait()}")
         return line
 
-    def seconds(self, rows: int) -> float:
-        """Have it write `rows` rows."""
+    def sample(self, rows: int) -> tuple[float, float]:
+        """Have it write `rows` rows; returns the seconds of wall and of processor time."""
         assert self._process.stdin is not None
         with tempfile.TemporaryDirectory() as folder:
             self._process.stdin.write(f"{rows} {folder}/rows.parquet\n")
             self._process.stdin.flush()
-            return float(self._answer())
+            seconds, processor = self._answer().split()
+            return float(seconds), float(processor)
 
 
 def compare(arguments: argparse.Namespace, workers: int) -> dict[str, Any]:
@@ -109,28 +110,36 @@ def compare(arguments: argparse.Namespace, workers: int) -> dict[str, Any]:
         data, _ = prepare(read("adult", arguments.data), arguments.cache)
         peers = {name: Peer(arguments.peers, name, data, data.parent / "sampler") for name in arguments.methods}
     rates: dict[str, list[float]] = {name: [] for name in ("ours", *bare, *peers)}
+    work: dict[str, list[float]] = {name: [] for name in ("ours", *peers)}
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         single = pool.apply(end_to_end, (arguments.model, rows, 1, batch))
         for turn in range(arguments.repeats + 1):
             run = pool.apply(end_to_end, (arguments.model, rows, workers, batch))
-            rate = {"ours": rows / run["seconds"]}
+            rate, used = {"ours": rows / run["seconds"]}, {"ours": run["processor"] / rows}
             for name, (graph, _) in bare.items():
                 rate[name] = bare_rate(graph, batch, workers, 1_000_000)
             for name, peer in peers.items():
-                rate[name] = arguments.peer_rows / peer.seconds(arguments.peer_rows)
+                seconds, processor = peer.sample(arguments.peer_rows)
+                rate[name], used[name] = arguments.peer_rows / seconds, processor / arguments.peer_rows
             if turn:  # the first one warms up
                 print(json.dumps({name: round(value) for name, value in rate.items()}), file=sys.stderr, flush=True)
                 for name, value in rate.items():
                     rates[name].append(value)
+                for name, value in used.items():
+                    work[name].append(value)
 
     def figures(name: str) -> dict[str, Any]:
         ratios = [ours / other for ours, other in zip(rates["ours"], rates[name], strict=True)]
-        return {
+        result = {
             "rows_per_second": round(statistics.median(rates[name])),
             "ratio": round(statistics.median(ratios), 3),
             "ratios": [round(ratio, 3) for ratio in ratios],
             "rounds": [round(rate) for rate in rates[name]],
         }
+        if name in work:
+            mine, theirs = (statistics.median(work[key]) for key in ("ours", name))
+            result |= {"processor_ns_per_row": round(theirs * 1e9), "processor_ratio": round(theirs / mine, 2)}
+        return result
 
     return {
         "ours": {"rows": rows} | figures("ours"),
