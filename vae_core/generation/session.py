@@ -112,16 +112,31 @@ class Graph:
         return mu, log_var
 
     def _run(self, feeds: dict[str, npt.NDArray[Any]], outputs: dict[str, npt.NDArray[Any]]) -> None:
-        names, rows = list(outputs), len(next(iter(feeds.values())))
+        """Fill `outputs` batch by batch; onnxruntime writes into them, from whatever device it runs on."""
+        binding = self._session.io_binding()
+        rows = len(next(iter(feeds.values())))
         for start in range(0, rows, self.batch):
             stop = min(start + self.batch, rows)
-            padding = ((0, self.batch - (stop - start)), (0, 0))
-            batch = {
-                name: np.pad(value[start:stop], padding) if padding[0][1] else np.ascontiguousarray(value[start:stop])
+            missing = self.batch - (stop - start)
+            inputs = {
+                name: np.pad(value[start:stop], ((0, missing), (0, 0)))
+                if missing
+                else np.ascontiguousarray(value[start:stop])
                 for name, value in feeds.items()
             }
-            for name, result in zip(names, self._session.run(names, batch), strict=True):
-                outputs[name][start:stop] = result[: stop - start]
+            results = {
+                name: np.empty((self.batch, value.shape[1]), value.dtype) if missing else value[start:stop]
+                for name, value in outputs.items()
+            }
+            for name, value in inputs.items():
+                binding.bind_cpu_input(name, value)
+            for name, value in results.items():
+                binding.bind_output(name, "cpu", 0, value.dtype, value.shape, value.ctypes.data)
+            self._session.run_with_iobinding(binding)
+            binding.synchronize_outputs()
+            if missing:
+                for name, value in results.items():
+                    outputs[name][start:stop] = value[: stop - start]
 
 
 def _check_metadata(path: Path, properties: dict[str, str], expected: dict[str, str]) -> None:
