@@ -118,8 +118,9 @@ def test_killed_at_fifty_random_moments_it_ends_with_the_same_bytes(
 # k-th change of the disk, for every k. The runs themselves know nothing of it: Python's audit events tell.
 EVERY_CHANGE = """
 import os, shutil, signal, sys
-import onnxruntime, pyarrow.parquet
-import vae_core.cli, vae_core.codec, vae_core.generation
+import multiprocessing.synchronize, numpy.random, pandas, tqdm, yaml
+import onnxruntime, pyarrow.pandas_compat, pyarrow.parquet
+import vae_core.cli, vae_core.codec, vae_core.generation, vae_core.references, vae_core.summary
 
 output, arguments = sys.argv[1], sys.argv[2:]
 
@@ -161,7 +162,7 @@ def test_killed_before_every_single_change_of_the_disk(
     output = tmp_path / "out"
     asked = arguments(model, output, rows, workers=1, partition_by=partition_by)
     script = [sys.executable, "-c", EVERY_CHANGE, str(output), *asked]
-    done = subprocess.run(script, env=environment(), capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(script, env=environment(), capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr
     killed, resumed = sorted(tmp_path.glob("out-killed-*")), sorted(tmp_path.glob("out-resumed-*"))
     whole = tree(resumed[-1])  # the last run did not live to see a k-th change: it was not interrupted
