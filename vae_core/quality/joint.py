@@ -11,7 +11,10 @@ import numpy.typing as npt
 from vae_core.quality.frames import Codes, Floats, Frame
 
 CELLS = 10
-"""Values or bins of a coarse column at most; missing values are one more."""
+"""Values or bins of a coarse column in a drawing, at most; missing values are one more."""
+
+THREE_WAY_CELLS = 5
+"""The same where three columns are counted: more cells than rows would show little but noise."""
 
 MAX_TRIPLES = 600
 """Triples of columns that are counted; with more of them, a seeded sample of so many is."""
@@ -25,7 +28,7 @@ class Coarse:
         codes: int32 [n], below `size`.
         size: the number of codes; the last one is of missing values.
         edges: for a number, float64 [size - 2]: code k lies between edges k - 1 and k (that one not included); `None`
-            for a category, whose codes are its `CELLS` - 1 most frequent levels, then all others together.
+            for a category, whose codes are its most frequent levels, then all others together.
     """
 
     codes: Codes
@@ -50,13 +53,13 @@ class Triples:
     total: int
 
 
-def coarse(reference: Frame, frames: tuple[Frame, ...], i: int) -> list[Coarse]:
-    """Column `i` of each of `frames`, cut where the tenths of the `reference`'s rows end."""
+def coarse(reference: Frame, frames: tuple[Frame, ...], i: int, cells: int = CELLS) -> list[Coarse]:
+    """Column `i` of each of `frames`, cut into `cells` parts that hold as many rows of `reference` each, about."""
     feature, edges = reference.features[i], None
     if feature.numeric:
         values = reference.numbers(i)
         present = values[~np.isnan(values)]
-        edges = np.unique(np.quantile(present, np.linspace(0, 1, CELLS + 1)[1:-1])) if len(present) else np.empty(0)
+        edges = np.unique(np.quantile(present, np.linspace(0, 1, cells + 1)[1:-1])) if len(present) else np.empty(0)
         edges = edges[edges > present.min()] if len(present) else edges
     found = []
     for frame in frames:
@@ -64,7 +67,7 @@ def coarse(reference: Frame, frames: tuple[Frame, ...], i: int) -> list[Coarse]:
             size = len(edges) + 2
             codes = np.searchsorted(edges, frame.numbers(i), side="right")
         else:
-            size = min(len(feature.levels), CELLS) + 1
+            size = min(len(feature.levels), cells) + 1
             codes = np.minimum(frame.codes(i), size - 2)
         found.append(Coarse(np.where(frame.missing(i), size - 1, codes).astype(np.int32), size, edges))
     return found
@@ -78,12 +81,12 @@ def shares(columns: tuple[Coarse, ...]) -> npt.NDArray[np.float64]:
 
 
 def three_way_errors(real: Frame, synthetic: Frame, seed: int = 0) -> Triples:
-    """Total variation of the joint table of three columns, each cut into ten parts, for triples of columns.
+    """Total variation of the joint table of three columns, each cut into five parts, for triples of columns.
 
     1 minus the mean is what is known as three-way accuracy.
 
     Args:
-        real: whose tenths are the cuts.
+        real: whose fifths are the cuts.
         synthetic: what is compared with it.
         seed: chooses the triples when there are more than `MAX_TRIPLES`.
     """
@@ -94,7 +97,9 @@ def three_way_errors(real: Frame, synthetic: Frame, seed: int = 0) -> Triples:
     while len(triples) < min(total, MAX_TRIPLES):
         i, j, k = sorted(generator.choice(len(names), 3, replace=False).tolist())
         triples.add((i, j, k))
-    columns = {i: coarse(real, (real, synthetic), i) for i in {i for triple in triples for i in triple}}
+    columns = {
+        i: coarse(real, (real, synthetic), i, THREE_WAY_CELLS) for i in {i for triple in triples for i in triple}
+    }
     errors = []
     for i, j, k in sorted(triples):
         a, b = (shares((columns[i][side], columns[j][side], columns[k][side])) for side in (0, 1))

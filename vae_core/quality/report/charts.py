@@ -107,13 +107,13 @@ def lines(
 
     def place(a: float, b: float) -> Point:
         across = (a - x[0]) / ((x[-1] - x[0]) or 1)
-        return left + across * (width - left - 8), top + height * (1 - (b - low) / (high - low))
+        return left + across * (width - left - 18), top + height * (1 - (b - low) / (high - low))
 
     body = []
     for tick in _ticks(low, high):
         y = place(x[0], tick)[1]
         body += [
-            f'<path d="M{left} {y:.1f}H{width - 8}" class="grid"/>',
+            f'<path d="M{left} {y:.1f}H{width - 18}" class="grid"/>',
             text(left - 6, y + 4, f"{tick:g}", "faint end"),
         ]
     for tick in _ticks(x[0], x[-1], 5):
@@ -130,12 +130,12 @@ def columns(values: Sequence[float], label: str, unit: str, width: float = 500) 
     """Vertical bars, one a value, with their number below."""
     left, top, height = 46.0, 8.0, 190.0
     high = max(max(values, default=0.0), 1e-9) * 1.06
-    step = (width - left - 8) / max(1, len(values))
+    step = (width - left - 18) / max(1, len(values))
     body = []
     for tick in _ticks(0, high):
         y = top + height * (1 - tick / high)
         body += [
-            f'<path d="M{left} {y:.1f}H{width - 8}" class="grid"/>',
+            f'<path d="M{left} {y:.1f}H{width - 18}" class="grid"/>',
             text(left - 6, y + 4, f"{tick:g}", "faint end"),
         ]
     every = math.ceil(len(values) / 20)

@@ -10,8 +10,9 @@ from vae_core.quality.joint import CELLS, Coarse, coarse, shares
 from vae_core.quality.report.charts import percent, svg, text
 from vae_core.quality.report.marginals import show
 
-_CELL = 14
-_LEFT, _TOP, _BELOW, _GAP = 112, 20, 78, 26
+_CELL = 20
+_LEFT, _TOP, _BELOW, _GAP = 112, 20, 78, 28
+_TITLE = 160  # width that the longest title needs
 _TONES = 8  # shades of a drawing
 _LEAST = 0.005  # difference of shares that gets the full shade where no cell has more: noise doesn't glow
 
@@ -44,33 +45,38 @@ class Pairs:
         panels = [
             ("real", [("real-cells", np.sqrt(real / most))]),
             ("synthetic", [("synthetic", np.sqrt(synthetic / most))]),
-            ("too many, too few", [("heat", np.maximum(off, 0) / scale), ("fewer", np.maximum(-off, 0) / scale)]),
+            (
+                "red too many, blue too few",
+                [("heat", np.maximum(off, 0) / scale), ("fewer", np.maximum(-off, 0) / scale)],
+            ),
         ]
-        body = []
+        body, step = [], max(width, _TITLE) + _GAP
         for place, (title, layers) in enumerate(panels):
-            body.append(f'<g transform="translate({_LEFT + place * (CELLS + 1) * _CELL + place * _GAP} {_TOP})">')
-            body += [f'<path d="M0 0h{width}v{height}h-{width}z" class="blank"/>', text(0, -6, title, "faint")]
+            body.append(f'<g transform="translate({_LEFT + place * step} {_TOP})">')
+            body += [
+                f'<path d="M0 0h{width}v{height}h-{width}z" class="blank"/>',
+                text(0, -6, title, "faint", limit=40),
+            ]
             body += [_shaded(strength, css) for css, strength in layers]
             body.append(f'<use href="#across-{j}" y="{height}"/>' + (f'<use href="#down-{i}"/>' if not place else ""))
             body.append("</g>")
-        whole = _LEFT + 3 * ((CELLS + 1) * _CELL + _GAP)
         p, q = np.unravel_index(int(np.abs(off).argmax()), off.shape)
         words = (
             f"furthest off: {a} {rows[p]} with {b} {columns[q]}, "
             f"real {percent(float(real[p, q]))}, synthetic {percent(float(synthetic[p, q]))}"
         )
-        return svg(whole, _TOP + height + _BELOW, body, f"joint distribution of {a} and {b}"), words
+        return svg(_LEFT + 3 * step, _TOP + height + _BELOW, body, f"joint distribution of {a} and {b}"), words
 
     def labels(self) -> str:
         """The labels of the columns that were drawn; they have to be somewhere on the page."""
         groups = []
         for i, (_, names) in sorted(self._columns.items()):
-            down = "".join(text(-6, (k + 0.75) * _CELL, name, "end", limit=16) for k, name in enumerate(names))
-            turned = (f'<g transform="translate({(k + 0.7) * _CELL:.1f} 10) rotate(-60)">' for k in range(len(names)))
-            across = "".join(
-                f"{g}{text(0, 0, name, 'end', limit=12)}</g>" for g, name in zip(turned, names, strict=True)
-            )
-            groups.append(f'<g id="down-{i}">{down}</g><g id="across-{i}">{across}</g>')
+            down = "".join(text(-6, (k + 0.7) * _CELL, name, limit=16) for k, name in enumerate(names))
+            turned = (f'<g transform="translate({(k + 0.6) * _CELL:.1f} 10) rotate(-60)">' for k in range(len(names)))
+            across = "".join(f"{g}{text(0, 0, name, limit=12)}</g>" for g, name in zip(turned, names, strict=True))
+            # an attribute, as rules of the page don't reach what <use> repeats
+            for name, words in (("down", down), ("across", across)):
+                groups.append(f'<g id="{name}-{i}" text-anchor="end">{words}</g>')
         return f'<svg width="0" height="0" class="labels" aria-hidden="true"><defs>{"".join(groups)}</defs></svg>'
 
     def _column(self, i: int) -> tuple[list[Coarse], list[str]]:
@@ -103,7 +109,7 @@ def _shaded(strength: Floats, css: str) -> str:
         cells = "".join(_runs(np.flatnonzero(row == tone), y) for y, row in enumerate(tones))
         if cells:
             drawn.append(f'<path d="{cells}" class="{css}" fill-opacity="{tone / _TONES:.3g}"/>')
-    return "".join(drawn)
+    return f'<g transform="scale({_CELL})">{"".join(drawn)}</g>'
 
 
 def _runs(cells: npt.NDArray[np.int64], y: int) -> str:
@@ -111,6 +117,5 @@ def _runs(cells: npt.NDArray[np.int64], y: int) -> str:
     found = []
     for run in np.split(cells, np.flatnonzero(np.diff(cells) > 1) + 1):
         if len(run):
-            wide = len(run) * _CELL
-            found.append(f"M{run[0] * _CELL} {y * _CELL}h{wide}v{_CELL}h-{wide}z")
+            found.append(f"M{run[0]} {y}h{len(run)}v1h-{len(run)}z")
     return "".join(found)
