@@ -169,7 +169,7 @@ class Codec:
                 part = self.parts[k]
                 assert isinstance(part, Part)
                 leaf, absent = part.present(leaves[k])
-                indices = pa.array(leaf, type=pa.int32(), mask=absent)
+                indices = storage.from_numbers(leaf, pa.int32(), absent)
                 arrays.append(pa.DictionaryArray.from_arrays(indices, self._known[column]))
                 continue
             missing: Array | None = None

@@ -44,7 +44,7 @@ class Constant:
         """The value, `rows` times."""
         if self.value.null_count:
             return pa.nulls(rows, self.value.type)
-        return self.value.take(pa.array(np.zeros(rows, dtype=np.int32)))
+        return self.value.take(storage.from_numbers(np.zeros(rows), pa.int32(), None))
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""

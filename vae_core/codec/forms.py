@@ -78,7 +78,7 @@ class FloatForm(Form):
 
     def join(self, values: list[Array], leaves: list[Leaves], missing: Bools | None) -> pa.Array:
         """The floats as the column's type."""
-        return pa.array(values[0], type=self.type, mask=missing)
+        return storage.from_numbers(values[0], self.type, missing)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class LevelForm(Form):
         """The levels; text stays a dictionary of indices, for the caller to cast or to write as it is."""
         levels = leaves[0]
         assert isinstance(levels, Levels)
-        indices = pa.array(values[0], type=pa.int32(), mask=missing)
+        indices = storage.from_numbers(values[0], pa.int32(), missing)
         if pa.types.is_dictionary(self.type):
             return pa.DictionaryArray.from_arrays(
                 indices.cast(self.type.index_type), levels.values.cast(self.type.value_type), ordered=self.type.ordered

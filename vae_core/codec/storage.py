@@ -58,8 +58,15 @@ def from_integers(values: Ints, missing: Bools | None, kind: pa.DataType) -> pa.
     else:
         limits = np.iinfo(dtype)
         stored = np.clip(values, limits.min, limits.max).astype(dtype)
-    array = pa.array(stored, type=word, mask=missing)
+    array = from_numbers(stored, word, missing)
     return array if kind == word else array.view(kind)
+
+
+def from_numbers(values: Array, kind: pa.DataType, missing: Bools | None) -> pa.Array:
+    """Numbers [n] of the width of `kind`, null where `missing`: what pa.array does, which imports pandas first."""
+    validity = None if missing is None else pa.py_buffer(np.packbits(~missing, bitorder="little"))
+    data = np.ascontiguousarray(values, np.dtype(kind.to_pandas_dtype()))
+    return pa.Array.from_buffers(kind, len(data), [validity, pa.py_buffer(data)])
 
 
 def floats(array: pa.Array) -> Array:
@@ -98,7 +105,7 @@ def from_unscaled(values: Ints, missing: Bools | None, kind: pa.DataType) -> pa.
         return from_integers(values, missing, pa.int32()).view(kind)
     words = np.repeat(values[:, None], width, axis=1)
     words[:, 1:] >>= 63
-    validity = None if missing is None else pa.array(~missing).buffers()[1]
+    validity = None if missing is None else pa.py_buffer(np.packbits(~missing, bitorder="little"))
     return pa.Array.from_buffers(kind, len(values), [validity, pa.py_buffer(np.ascontiguousarray(words))])
 
 
