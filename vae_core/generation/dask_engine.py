@@ -32,6 +32,7 @@ from vae_core.generation.shards import Folder, Shard
 from vae_core.store.place import LocalPlace, Place
 
 try:
+    import dask
     import distributed
     from distributed.scheduler import KilledWorker
 except ImportError:
@@ -40,6 +41,9 @@ except ImportError:
 _logger = logging.getLogger(__name__)
 _PATIENCE = 30.0  # seconds to wait for a scheduler to answer, and for its first worker
 _LOOK = 1.0  # seconds between looks at how large the cluster is
+# A killed worker of a local cluster that hasn't started again by then is given up, and no other takes its place: Dask's
+# 15 s are too short for a machine that is busy.
+dask.config.update_defaults({"distributed": {"deploy": {"lost-worker-timeout": "1 hour"}}})
 
 
 class Abandoned(Exception):  # noqa: N818
@@ -173,6 +177,8 @@ class _Run:
                 self._seen = self._looked
             elif self._looked > self._seen + _PATIENCE:
                 _logger.warning("the Dask cluster has had no worker for a while; waiting for one")
+            if self._client.cluster is not None:
+                self._client.cluster.scale(self._work.workers)  # starts those anew that were given up
         room = min(max(self._threads, 1), self._work.workers) - len(self._running)
         for shard in itertools.islice(self._waiting, 0 if self._work.stop.is_set() else max(room, 0)):
             future = self._client.submit(_task, self._job, shard, key=f"{self._job.name}-{shard.index}", pure=False)
@@ -271,7 +277,7 @@ def hands(client: distributed.Client, work: Work) -> int:
     return count
 
 
-def dask(work: Work) -> None:
+def run(work: Work) -> None:
     """Generate with processes: those of the cluster at `work.scheduler`, or `work.workers` on this machine.
 
     Raises:

@@ -195,12 +195,12 @@ Engine = Callable[[Work], None]
 
 
 def _dask() -> Engine:
-    from vae_core.generation.dask_engine import dask  # an extra, and slow to import
+    from vae_core.generation import dask_engine  # an extra, and slow to import
 
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         # A worker that runs the user's script before anything else, as Python has them start.
         raise VaesynthError('engine dask in a script: call it under `if __name__ == "__main__":`')
-    return dask
+    return dask_engine.run
 
 
 ENGINES: dict[str, Callable[[], Engine]] = {"local": lambda: local, "dask": _dask}
