@@ -3,14 +3,18 @@
 The learning rate warms up, stays, and decays at the end (warmup-stable-decay). The end begins when the held-out ELBO
 has stopped improving, or when the steps or the time are about to run out; so early stopping still gets its decay.
 Evaluated and kept are the exponential moving averages of the weights, at their best held-out ELBO.
+
+All that changes on the way is in the tensors of `tensors_of` and in a `Position`: with them a killed training goes on,
+and ends with the weights of one that wasn't killed, unless it is the time that ends it.
 """
 
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +25,9 @@ from vae_core.config import TrainingConfig
 from vae_core.errors import TrainingError
 from vae_core.model import VAE, Layout
 from vae_core.progress import Progress, silent
+from vae_core.training.checkpoint import Checkpoint
 from vae_core.training.device import resolve_device
+from vae_core.training.state import Curves, Position, restore, tensors_of
 
 WARMUP_STEPS = 100
 DECAY_FROM = 0.6  # share of the steps or of the time after which the decay begins at the latest
@@ -30,16 +36,7 @@ EVALUATIONS = 50
 PATIENCE = 6
 EMA_DECAY = 0.998
 
-
-@dataclass
-class Curves:
-    """What is recorded at each evaluation; losses are negative ELBOs in nats a row."""
-
-    steps: list[int] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    train_loss: list[float] = field(default_factory=list)
-    holdout_loss: list[float] = field(default_factory=list)
-    kl_curve: list[float] = field(default_factory=list)
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,13 +56,14 @@ def default_steps(rows: int, batch_size: int) -> int:
     return int(np.clip(150 * rows / batch_size, 1_500, 12_000))
 
 
-def fit(  # noqa: PLR0915 (one loop, read from top to bottom)
+def fit(  # noqa: PLR0912, PLR0915 (one loop, read from top to bottom)
     layout: Layout,
     codes: npt.NDArray[np.integer],
     values: npt.NDArray[np.float32],
     holdout: npt.NDArray[np.bool_],
     config: TrainingConfig,
     progress: Progress = silent,
+    checkpoint: Checkpoint | None = None,
 ) -> TrainingResult:
     """Train a VAE on coded rows.
 
@@ -76,6 +74,7 @@ def fit(  # noqa: PLR0915 (one loop, read from top to bottom)
         holdout: bool [n], rows never trained on; their ELBO decides when to stop.
         config: hyperparameters, seed, time budget.
         progress: told steps done, of how many.
+        checkpoint: where the state is kept on the way; one that is there is gone on with.
 
     Returns:
         The model with the weights of the best held-out ELBO, on the CPU, in evaluation mode.
@@ -86,10 +85,10 @@ def fit(  # noqa: PLR0915 (one loop, read from top to bottom)
     started = time.monotonic()
     device = resolve_device(config.device)
     torch.manual_seed(config.seed)
-    order = np.random.default_rng(config.seed)
     model = VAE(layout, config).to(device)
-    average = copy.deepcopy(model).eval().requires_grad_(False)
-    best, best_loss = copy.deepcopy(average.state_dict()), math.inf
+    average = copy.deepcopy(model, {id(layout): layout}).eval().requires_grad_(False)
+    best = copy.deepcopy(average, {id(layout): layout})
+    models = {"model": model, "average": average, "best": best}
     optimizer = torch.optim.AdamW(
         _decay_groups(model, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.99), fused=True
     )
@@ -98,82 +97,101 @@ def fit(  # noqa: PLR0915 (one loop, read from top to bottom)
     data_values = torch.from_numpy(np.ascontiguousarray(values[~holdout])).to(device)
     held = torch.from_numpy(np.ascontiguousarray(codes[holdout])).to(device)
     held_values = torch.from_numpy(np.ascontiguousarray(values[holdout])).to(device)
-    rows, batch_size = len(data), min(config.batch_size, len(data))
-    max_steps = config.max_steps or default_steps(rows, batch_size)
+    batches = Batches(len(data), min(config.batch_size, len(data)), config.seed)
+    max_steps = config.max_steps or default_steps(len(data), batches.size)
     evaluate_every = max(20, max_steps // EVALUATIONS)
+    train_loss = torch.zeros((), device=device)  # summed since the last evaluation
 
-    curves, stopped = Curves(), "steps"
-    batches: list[npt.NDArray[np.int64]] = []
-    decay_start, decay_steps, worse, step = None, 0, 0, 0
-    time_share = 0.0
-    running: list[Tensor] = []
-    while True:
-        # The schedule: `left` is the share of the decay still ahead, 1 before the decay begins.
-        time_share = (time.monotonic() - started) / (60 * config.max_minutes)
-        left = 1.0
-        if decay_start is None and (step >= DECAY_FROM * max_steps or time_share >= DECAY_FROM or worse >= PATIENCE):
-            decay_start, time_at_decay = step, time_share
-            decay_steps = max_steps - step
-            if worse >= PATIENCE:
-                decay_steps = min(decay_steps, math.ceil(DECAY_LENGTH * step))
-                stopped = "held-out ELBO stopped improving"
-        if decay_start is not None:
-            by_steps = 1 - (step - decay_start) / max(decay_steps, 1)
-            by_time = (1 - time_share) / (1 - time_at_decay)
-            left = min(by_steps, by_time)
-            if left <= 0:
-                stopped = "time budget" if by_time < by_steps else stopped
-                break
-        rate = config.learning_rate * min(1.0, (step + 1) / WARMUP_STEPS) * (0.5 - 0.5 * math.cos(math.pi * left))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+    at = Position()
+    if checkpoint is not None and (kept := checkpoint.load()) is not None:
+        at = Position.from_dict(kept[1])
+        restore(kept[0], models, optimizer, train_loss)
+        started -= at.seconds
+        _logger.warning("training goes on at step %s, where it was interrupted", f"{at.step:,}")
 
+    while at.left > 0:
         # One step.
-        if not batches:
-            shuffled = order.permutation(rows)
-            batches = [shuffled[i : i + batch_size] for i in range(0, rows - batch_size + 1, batch_size)]
-        chosen = torch.from_numpy(batches.pop()).to(device)
+        warm = min(1.0, (at.step + 1) / WARMUP_STEPS)
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * warm * (0.5 - 0.5 * math.cos(math.pi * at.left))
+        chosen = torch.from_numpy(batches[at.step]).to(device)
         elbo = model(data[chosen].long(), data_values[chosen])
         loss = elbo.loss(config.beta, config.free_nats)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
-        step += 1
+        at.step += 1
         with torch.no_grad():
-            blend = 1 - min(EMA_DECAY, step / (step + 10))
+            blend = 1 - min(EMA_DECAY, at.step / (at.step + 10))
             torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), blend)
-            running.append(elbo.negative)
+            train_loss += elbo.negative
+
+        # The schedule.
+        at.seconds = time.monotonic() - started
+        time_share = at.seconds / (60 * config.max_minutes)
+        late = at.step >= DECAY_FROM * max_steps or time_share >= DECAY_FROM
+        if at.decay_start is None and (late or at.worse >= PATIENCE):
+            at.decay_start, at.time_at_decay = at.step, min(time_share, 1.0)
+            at.decay_steps = max_steps - at.step
+            if at.worse >= PATIENCE:
+                at.decay_steps = min(at.decay_steps, math.ceil(DECAY_LENGTH * at.step))
+                at.stopped = "held-out ELBO stopped improving"
+        if at.decay_start is not None:
+            by_steps = (at.decay_start + at.decay_steps - at.step) / max(at.decay_steps, 1)
+            by_time = (1 - time_share) / max(1 - at.time_at_decay, 1e-9)
+            at.left = min(by_steps, by_time)
+            if at.left <= 0 and by_time < by_steps:
+                at.stopped = "time budget"
 
         # Held-out ELBO.
-        if step % evaluate_every == 0:
-            train_loss = float(torch.stack(running).mean())
-            running = []
-            if not math.isfinite(train_loss):
-                raise TrainingError(f"the loss is not finite at step {step}; lower `learning_rate`")
+        if at.step % evaluate_every == 0 or at.left <= 0:
+            curves = at.curves
+            mean_loss = float(train_loss) / (at.step - (curves.steps[-1] if curves.steps else 0))
+            train_loss.zero_()
+            if not math.isfinite(mean_loss):
+                raise TrainingError(f"the loss is not finite at step {at.step}; lower `learning_rate`")
             holdout_loss, kl = evaluate(average, held, held_values)
             # The floor counts here as in training: a latent that is given up is no improvement.
             judged = holdout_loss + config.beta * max(config.free_nats - kl, 0.0)
-            worse = 0 if judged < best_loss - 1e-3 else worse + 1
-            if judged < best_loss:
-                best, best_loss = copy.deepcopy(average.state_dict()), judged
-            curves.steps.append(step)
+            at.worse = 0 if judged < at.best_loss - 1e-3 else at.worse + 1
+            if judged < at.best_loss:
+                at.best_loss = judged
+                best.load_state_dict(average.state_dict())
+            curves.steps.append(at.step)
             curves.seconds.append(round(time.monotonic() - started, 2))
-            curves.train_loss.append(train_loss)
+            curves.train_loss.append(mean_loss)
             curves.holdout_loss.append(holdout_loss)
             curves.kl_curve.append(kl)
-        if step % 10 == 0:
-            expected = max_steps if decay_start is None else decay_start + decay_steps
-            expected = min(expected, math.ceil(step / max(time_share, 1e-9)))
-            loss_note = (
-                f"held-out {curves.holdout_loss[-1]:.2f} nats, KL {curves.kl_curve[-1]:.1f}" if curves.steps else ""
-            )
-            progress(step, max(expected, step), loss_note)
+        if at.step % 10 == 0:
+            expected = max_steps if at.decay_start is None else at.decay_start + at.decay_steps
+            expected = min(expected, math.ceil(at.step / max(time_share, 1e-9)))
+            note = ""
+            if at.curves.steps:
+                note = f"held-out {at.curves.holdout_loss[-1]:.2f} nats, KL {at.curves.kl_curve[-1]:.1f}"
+            progress(at.step, max(expected, at.step), note)
+        if checkpoint is not None and checkpoint.due():
+            checkpoint.save(tensors_of(models, optimizer, train_loss), asdict(at))
 
-    average.load_state_dict(best)
-    average.fold()
+    best.fold()
     seconds = time.monotonic() - started
-    return TrainingResult(average.cpu().eval(), curves, step, seconds, stopped, str(device))
+    return TrainingResult(best.cpu(), at.curves, at.step, seconds, at.stopped, str(device))
+
+
+class Batches:
+    """Which rows each step learns from: every epoch another order, which the seed and the epoch alone decide."""
+
+    def __init__(self, rows: int, size: int, seed: int) -> None:
+        self.size = size
+        self._rows, self._seed = rows, seed
+        self._epoch, self._order = -1, np.empty(0, np.int64)
+
+    def __getitem__(self, step: int) -> npt.NDArray[np.int64]:
+        """Rows of a step, int64 [size]; the few that don't fill a batch wait for the next epoch."""
+        epoch, place = divmod(step, self._rows // self.size)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, np.random.default_rng([self._seed, epoch]).permutation(self._rows)
+        return self._order[place * self.size : (place + 1) * self.size]
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,22 @@ from vae_core.schema import Schema
 from vae_core.split import holdout_mask
 from vae_core.store import Artifact, Store, digest_of, version_of
 from vae_core.training.calibration import calibrate
+from vae_core.training.checkpoint import Checkpoint
 from vae_core.training.device import processor
 from vae_core.training.latent import latent_use
 from vae_core.training.loop import TrainingResult, fit
 
 CODEC_ROWS = 2_000_000  # the codec's bins and levels are read off at most this many rows
 STAGE = "train/1"
+FEW_ROWS = 1_000  # below, users are told what to expect
+
+_logger = logging.getLogger(__name__)
 
 
 def train(snapshot: Artifact, config: TrainingConfig, store: Store, name: str, progress: Progress = silent) -> Artifact:
     """Learn a model from a snapshot; a model that stands for the same inputs is returned as it is.
+
+    A training that was killed goes on where it was some seconds before.
 
     Args:
         snapshot: what `ingest` wrote.
@@ -52,13 +59,18 @@ def train(snapshot: Artifact, config: TrainingConfig, store: Store, name: str, p
     key = digest_of({"stage": STAGE, "inputs": inputs, "config": config.model_dump(mode="json")})
     version = version_of(key)
     with store.lock("models", name):
+        checkpoint = Checkpoint(store.path("models", name, version).parent, key, version)
         if (standing := store.find("models", name, version)) is not None:
+            checkpoint.remove()
             return standing
         schema = Schema.from_dict(json.loads((snapshot.folder / "schema.json").read_text()))
         codec, codes, values, holdout = encode_snapshot(snapshot.folder, schema, config)
-        layout = Layout.from_codec(codec, codes[~holdout], dependence_tree(codec, codes[~holdout]))
+        warn_of_few(int((~holdout).sum()))
+        learned = codes[~holdout]
+        layout = Layout.from_codec(codec, learned, dependence_tree(codec, learned))
+        del learned
         with processor():
-            result = fit(layout, codes, values, holdout, config, progress)
+            result = fit(layout, codes, values, holdout, config, progress, checkpoint)
             calibrate(result.model, Layout.from_codec(codec, codes, [v.parent for v in layout.variables]), config.seed)
         manifest = {
             "digest": key,
@@ -76,19 +88,24 @@ def train(snapshot: Artifact, config: TrainingConfig, store: Store, name: str, p
             (folder / "schema.json").write_text(json.dumps(schema.to_dict(), indent=1))
             record = training_record(result, layout, codes[holdout], values[holdout])
             (folder / "training.json").write_text(json.dumps(record, indent=1))
+        checkpoint.remove()
         return store.open("models", f"{name}@{version}")
 
 
 def encode_snapshot(
     folder: Path, schema: Schema, config: TrainingConfig
-) -> tuple[Codec, npt.NDArray[np.int32], npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+) -> tuple[Codec, npt.NDArray[Any], npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """Fit the codec on a snapshot and encode its rows, a batch at a time.
 
     The codec and the marginals are those of all rows, held-out ones too: the range of a column, or a level, is the
     table's. The weights are learned without the held-out rows.
 
     Returns:
-        The codec; codes int32 [n, sub_columns]; values float32 [n, gaussian sub_columns]; holdout bool [n].
+        The codec; codes [n, sub_columns], int16 where they fit, else int32; values float32 [n, gaussian sub_columns];
+        holdout bool [n].
+
+    Raises:
+        SourceError: there is nothing to learn, or no rows to learn it from.
     """
     dataset = ds.dataset(folder / "data", format="parquet")
     rows = dataset.count_rows()
@@ -103,9 +120,25 @@ def encode_snapshot(
     codec = Codec.fit(pa.Table.from_batches(parts, dataset.schema), schema, config.codec, seed=config.seed)
     if not codec.sub_columns:
         raise SourceError("nothing to learn: every column is an identifier, free text, constant or empty")
-    encoded = [codec.encode(batch) for batch in dataset.to_batches(batch_readahead=1, fragment_readahead=1)]
-    codes = np.concatenate([part.codes for part in encoded])
-    return codec, codes, np.concatenate([part.values for part in encoded]), holdout
+    fits = max(sub.size for sub in codec.sub_columns) <= np.iinfo(np.int16).max
+    codes = np.empty((rows, len(codec.sub_columns)), np.int16 if fits else np.int32)
+    values = np.empty((rows, sum(sub.gaussian for sub in codec.sub_columns)), np.float32)
+    start = 0
+    for batch in dataset.to_batches(batch_readahead=1, fragment_readahead=1):
+        encoded, span = codec.encode(batch), slice(start, start + len(batch))
+        codes[span], values[span] = encoded.codes, encoded.values
+        start += len(batch)
+    return codec, codes, values, holdout
+
+
+def warn_of_few(rows: int) -> None:
+    """Tell what to expect of a model of few training rows."""
+    if rows < FEW_ROWS:
+        _logger.warning(
+            "only %s rows to learn from: expect the columns to be about right, and what they say about each other to be"
+            " rough; rare levels and extremes are few or missing (some thousand rows are enough)",
+            f"{rows:,}",
+        )
 
 
 def training_record(
