@@ -15,6 +15,7 @@ from vae_core.codec import Codec
 from vae_core.config import CodecConfig, SchemaConfig, TrainingConfig
 from vae_core.errors import ArtifactError
 from vae_core.export import export
+from vae_core.export.decoder import build_decoder
 from vae_core.export.stage import load_model
 from vae_core.model.sampling import sample
 from vae_core.store import Artifact, Store
@@ -52,6 +53,22 @@ def test_decoder_draws_the_codes_that_torch_draws(model, codec):
     expected, _ = sample(vae.decoder, *(torch.from_numpy(feeds[k]) for k in "zu"), torch.zeros(5_000, 0))
     assert (found == expected.numpy()).all(axis=1).mean() > 0.999
     assert ((position >= 0) & (position < 1)).all()
+
+
+@pytest.mark.parametrize("factor", [10.0, 1000.0])
+def test_a_very_sure_decoder_still_draws_possible_codes(model, codec, factor):
+    """Unnormalised probabilities over dozens of orders of magnitude are drawn from exactly; over hundreds, somehow."""
+    vae = load_model(model, codec)
+    for head in vae.decoder.heads.values():
+        head.weight.data *= factor
+    graph, _ = build_decoder(vae, [sub.position for sub in codec.sub_columns], {})
+    feeds = noise(codec, 20_000)
+    feeds["u"][:1_000] = 0.0
+    (codes,) = ort.InferenceSession(graph.SerializeToString()).run(["codes"], feeds)
+    assert (codes >= 0).all() and (codes < [sub.size for sub in codec.sub_columns]).all()
+    if factor < 100:
+        expected, _ = sample(vae.decoder, *(torch.from_numpy(feeds[k]) for k in "zu"), torch.zeros(20_000, 0))
+        assert (codes == expected.numpy()).all(axis=1).mean() > 0.995
 
 
 def test_no_random_node_and_dynamic_rows(model, codec):

@@ -18,7 +18,8 @@ from vae_core.model.likelihoods.categorical import IMPOSSIBLE
 from vae_core.model.sampling import sample
 
 Array = npt.NDArray[np.float32]
-LOG_TOTAL = 50.0  # where the logarithm of a variable's unnormalised probabilities' sum is put: e^50 ± 35 is exact
+LOG_TOTAL = 8.0  # where the logarithm of a variable's unnormalised probabilities' sum is put: 79 more or less is exact
+STEEP = 1e38  # slope of the step that tells which cumulative probabilities are passed
 LOW_BITS = np.float32(2**12)  # u has 24 bits: the upper half chooses the code, the lower half the position inside
 CALIBRATION_ROWS = 4096
 
@@ -116,8 +117,7 @@ def build_decoder(model: VAE, positions: list[bool], metadata: dict[str, str]) -
 def draw_categorical(context: Context) -> Draw:
     """Inverse CDF: the code is the number of cumulative probabilities at or below u.
 
-    The probabilities are left unnormalised: u is multiplied by their total instead. They are so large that
-    u·total - cumulative is 0 or far from it, and clipping it to [-1, 0] says whether the cumulative one is passed.
+    The probabilities are left unnormalised: u is multiplied by their total instead.
     """
     graph, variable = context.graph, context.variable
     head, member = context.decoder.head(context.j)
@@ -143,8 +143,11 @@ def draw_categorical(context: Context) -> Draw:
     grown = np.float32(1 + (size + 4) * 2**-23)
     triangle = graph.constant(-grown * np.triu(np.ones((size, columns), np.float32)), f"triangle_{size}_{columns}")
     ahead = graph.add("Gemm", mass, triangle, threshold)
-    passed = graph.add("HardSigmoid", ahead, alpha=1.0, beta=1.0)  # 1 + (clipped to [-1, 0])
+    passed = graph.add("HardSigmoid", ahead, alpha=STEEP, beta=1.0)  # 1 at or above 0, else 0
     code = graph.add("Cast", graph.add("ReduceSum", passed, axis, keepdims=1), to=INT32)
+    # Should a total overflow after all, the row is drawn anyhow rather than the run ended.
+    bounds = (graph.constant(np.int32(bound), f"code_{bound}") for bound in (0, columns))
+    code = graph.add("Clip", code, *bounds)
     return Draw(code, logits)
 
 
