@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -52,6 +55,21 @@ def until(process: Running, happened: Callable[[], bool], seconds: float = 60) -
         assert time.monotonic() < deadline
         time.sleep(0.0005)
     return True
+
+
+def paused(arguments: list[str], folder: Path, shards: int) -> Running:
+    """Start a run and let it stand still in its midst: some files are recorded, and as many are still to come."""
+    for _ in range(20):
+        process = start(arguments)
+        if until(process, lambda: len(list(folder.glob(".records/part-*"))) >= 2) and process.poll() is None:
+            process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            if len(parts(folder)) <= shards // 2:
+                return process
+        process.kill()  # it was faster
+        process.communicate()
+        shutil.rmtree(folder)
+    raise AssertionError("every run was too fast")
 
 
 def parts(folder: Path) -> list[Path]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -19,9 +20,9 @@ from generation_runs import (
     ended,
     manifest,
     parts,
+    paused,
     start,
     tree,
-    until,
 )
 
 from vae_core.cli import call
@@ -97,9 +98,9 @@ def test_a_read_only_disk_is_one_line(model: Artifact, tmp_path: Path) -> None:
 def test_a_file_that_may_not_grow_is_a_full_disk(model: Artifact, whole: Path, tmp_path: Path, limit: int) -> None:
     # Needs no mount. The limit comes when some files are finished, as a quota does.
     folder = tmp_path / "out"
-    process = start(arguments(model, folder, ROWS))
-    assert until(process, lambda: len(list(folder.glob(".records/part-*"))) >= 2)
+    process = paused(arguments(model, folder, ROWS), folder, SHARDS)
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
+    process.send_signal(signal.SIGCONT)
     code, told = ended(process)
     assert code == 1 and told.startswith(f"error: no space left to write {folder}") and len(told.splitlines()) == 1
     assert 2 <= assert_stopped_clean(folder, tree(whole)) < SHARDS

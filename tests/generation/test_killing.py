@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import signal
@@ -21,6 +20,7 @@ from generation_runs import (
     ended,
     manifest,
     parts,
+    paused,
     start,
     tree,
     until,
@@ -178,15 +178,11 @@ def test_killed_before_every_single_change_of_the_disk(
 
 
 def stopped(model: Artifact, folder: Path, number: int, whole: dict[str, str]) -> tuple[int, str]:
-    """Start a run, send it a signal when it has written two files, and look at what it leaves."""
-    for _ in range(5):
-        process = start(arguments(model, folder, ROWS))
-        until(process, lambda: len(parts(folder)) >= 2)
-        os.kill(process.pid, number)
-        code, told = ended(process)
-        if len(parts(folder)) < SHARDS:
-            break
-        shutil.rmtree(folder)  # all files were written before the signal came
+    """Send a run in its midst a signal, and look at what it leaves."""
+    process = paused(arguments(model, folder, ROWS), folder, SHARDS)
+    process.send_signal(number)
+    process.send_signal(signal.SIGCONT)
+    code, told = ended(process)
     finished = assert_stopped_clean(folder, whole)
     assert f"stopped on request with {finished} of {SHARDS} files finished" in told
     assert 2 <= finished == len(parts(folder)) < SHARDS
@@ -209,9 +205,7 @@ def test_one_writes_and_the_others_wait_even_for_one_that_is_killed(
 ) -> None:
     folder = tmp_path / "out"
     asked = arguments(model, folder, ROWS)
-    first = start(asked)
-    assert until(first, lambda: len(parts(folder)) >= 1)
-    first.send_signal(signal.SIGSTOP)  # so that the others find it at work
+    first = paused(asked, folder, SHARDS)
     waiting = f"waiting for another run that writes {folder} …"
     with (tmp_path / "told").open("w+") as told:
         second = start(asked, stderr=told)
