@@ -71,7 +71,7 @@ def show(artifact: str, store: str | None, as_json: bool) -> None:
 def verify(artifacts: tuple[str, ...], store: str | None, as_json: bool) -> None:
     """Recompute the sha256 of every file of ARTIFACTS, or of the whole store.
 
-    ARTIFACTS are names, name@version, folders or s3:// addresses. Of datasets it is proved that every row is there once.
+    ARTIFACTS are names, name@version, folders or s3:// addresses. Datasets are proved to hold every row once.
     """
     from vae_core.errors import ArtifactError
     from vae_core.generation.verify import verify as proof
