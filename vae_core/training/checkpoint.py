@@ -119,5 +119,5 @@ def _crc32(tensors: dict[str, Tensor], text: str) -> int:
     found = zlib.crc32(text.encode())
     for name in sorted(tensors):
         found = zlib.crc32(name.encode(), found)
-        found = zlib.crc32(memoryview(tensors[name].flatten().view(torch.uint8).numpy()), found)
+        found = zlib.crc32(tensors[name].flatten().view(torch.uint8).numpy().data, found)
     return found
