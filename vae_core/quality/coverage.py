@@ -13,7 +13,7 @@ def coverage(real: Frame, synthetic: Frame) -> dict[str, float]:
     Returns:
         For a category, the share of the levels of `real` that `synthetic` has; for a number, the share of the range of
         `real` between the smallest and the largest value of `synthetic`. NaN for a number of a single real value, and
-        where `real` has none.
+        where a side that is needed has none.
     """
     found = {}
     for i, feature in enumerate(real.features):
@@ -28,10 +28,8 @@ def _levels(real: Floats | Codes, synthetic: Floats | Codes) -> float:
 
 
 def _range(real: Floats | Codes, synthetic: Floats | Codes) -> float:
-    if not len(real) or real.min() == real.max():
+    if not len(real) or not len(synthetic) or real.min() == real.max():
         return float("nan")
-    if not len(synthetic):
-        return 0.0
     below = max(synthetic.min() - real.min(), 0.0)
     above = max(real.max() - synthetic.max(), 0.0)
     return float(max(0.0, 1 - (below + above) / (real.max() - real.min())))
