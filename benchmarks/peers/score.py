@@ -1,4 +1,4 @@
-"""Score a pair of tables with sdmetrics' QualityReport. Runs in the peers' environment, without the project.
+"""Score two tables with sdmetrics' QualityReport and coverage. Runs in the peers' environment, without the project.
 
 python score.py FOLDER   # real.csv, synthetic.csv, metadata.json → JSON on stdout
 """
@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 from sdmetrics.reports.single_table import QualityReport
+from sdmetrics.single_column import CategoryCoverage, RangeCoverage
 
 
 def read(path: Path, metadata: dict[str, Any]) -> pd.DataFrame:
@@ -28,17 +29,21 @@ def read(path: Path, metadata: dict[str, Any]) -> pd.DataFrame:
 
 
 def main(folder: Path) -> None:
-    """Print shape and trend errors: the means, and each column's and pair's."""
+    """Print shape and trend errors, the means and each column's and pair's; and what each column covers."""
     metadata = json.loads((folder / "metadata.json").read_text())
     report = QualityReport()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        report.generate(
-            read(folder / "real.csv", metadata), read(folder / "synthetic.csv", metadata), metadata, verbose=False
-        )
+        real, synthetic = (read(folder / f"{name}.csv", metadata) for name in ("real", "synthetic"))
+        report.generate(real, synthetic, metadata, verbose=False)
     means = dict(report.get_properties().itertuples(index=False))
     shapes = report.get_details("Column Shapes")
     trends = report.get_details("Column Pair Trends")
+
+    def covered(name: str, kind: str) -> float | None:
+        metric = RangeCoverage if kind in ("numerical", "datetime") else CategoryCoverage
+        share = float(metric.compute(real[name], synthetic[name]))
+        return None if math.isnan(share) else share
 
     def error(score: float) -> float | None:
         return None if math.isnan(score) else 1 - score
@@ -49,6 +54,7 @@ def main(folder: Path) -> None:
                 "shape": error(means["Column Shapes"]),
                 "trend": error(means["Column Pair Trends"]),
                 "columns": {row.Column: error(row.Score) for row in shapes.itertuples()},
+                "coverage": {name: covered(name, c["sdtype"]) for name, c in metadata["columns"].items()},
                 "pairs": [[row[1], row[2], error(row[4])] for row in trends.itertuples()],
             }
         )

@@ -1,4 +1,4 @@
-"""Do our shape and trend errors agree with sdmetrics 0.24.0's QualityReport to 1e-6?
+"""Do our shape and trend errors and coverage agree with sdmetrics 0.24.0 to 1e-6?
 
     python benchmarks/peers/sdmetrics_agreement.py --peers PEER_ENVIRONMENT/bin/python [--output agreement.json]
 
@@ -27,6 +27,7 @@ from sklearn.datasets import load_breast_cancer, load_wine
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from vae_core.quality.coverage import coverage
 from vae_core.quality.fidelity import shape_errors, trend_errors
 from vae_core.quality.frames import prepare
 from vae_core.schema import Column, Kind, Schema
@@ -124,6 +125,7 @@ def ours(real: pa.Table, synthetic: pa.Table, schema: Schema) -> dict[str, Any]:
         "shape": float(np.nanmean(list(shapes.values()))),
         "trend": trends.mean,
         "columns": shapes,
+        "coverage": coverage(frames["real"], frames["synthetic"]),
         "pairs": [list(pair) for pair in trends.pairs],
     }
 
@@ -139,7 +141,7 @@ def difference(a: dict[str, Any], b: dict[str, Any]) -> float:
     return max(
         gap(a["shape"], b["shape"]),
         gap(a["trend"], b["trend"]),
-        *(gap(a["columns"].get(k), b["columns"].get(k)) for k in a["columns"] | b["columns"]),
+        *(gap(a[what].get(k), b[what].get(k)) for what in ("columns", "coverage") for k in a[what] | b[what]),
         *(gap(pairs[0].get(k), pairs[1].get(k)) for k in pairs[0] | pairs[1]),
     )
 
