@@ -139,32 +139,6 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path, prefect_api: str,
     assert run("verify", cwd=tmp_path).code == 0
 
 
-def test_a_run_that_is_killed_while_it_generates_goes_on_with_the_next_file(
-    finished: Finished, pipeline: Program, prefect_api: str, prefect_home: Path, tmp_path: Path
-) -> None:
-    folder = shutil.copytree(finished.folder, tmp_path / "killed")
-    more = {"rows": 1_000_000, "rows_per_shard": 8192, "seed": 9}
-    config = write(folder / "more.yaml", tiny("planes", generation=more))
-    env = environment(PREFECT_API_URL=prefect_api, PREFECT_HOME=str(prefect_home))
-    process = subprocess.Popen(command("run", config), cwd=folder, env=env, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while len(records := list(folder.glob("artifacts/datasets/planes/*/.records/part-*.json"))) < 3:
-        assert process.poll() is None
-        assert time.monotonic() < deadline, "generation did not begin"
-        time.sleep(0.001)
-    process.kill()
-    process.wait()
-    home = records[0].parents[1]
-    assert not (home / "_manifest.json").exists()
-    kept = {
-        record.stem: (home / f"{record.stem}.parquet").stat().st_mtime_ns for record in home.glob(".records/part-*")
-    }
-    again = pipeline("run", config, "--json", cwd=folder)
-    assert skipped(again) == STAGES[:-1]
-    assert {name: (home / f"{name}.parquet").stat().st_mtime_ns for name in kept} == kept
-    assert run("verify", str(home), cwd=folder).code == 0
-
-
 def test_two_at_once_end_well_and_make_one_artifact(finished: Finished, tmp_path: Path) -> None:
     shutil.copytree(finished.folder / "artifacts/snapshots", tmp_path / "artifacts/snapshots")
     assert_both(tmp_path, "train", "planes", "--config", finished.config)
