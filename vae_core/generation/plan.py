@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from vae_core import __version__
@@ -59,7 +60,9 @@ def rows_per_shard(sampler: Sampler, config: GenerationConfig) -> int:
     counted = _Counted()
     run = Run("", "", 0, ROW_GROUP, ROW_GROUP, config.compression)
     file = ParquetFile(counted, run, run.shards()[0], sampler.schema)
-    file.write(sampler.encoded(ROW_GROUP))
+    # In a thread, as the workers are: they take over the memory that the C library keeps for a thread that has ended.
+    with ThreadPoolExecutor(1) as thread:
+        file.write(thread.submit(sampler.encoded, ROW_GROUP).result())
     file.finish()
     return max(_SMALLEST, ROW_GROUP << round(math.log2(_BYTES / counted.size)))
 

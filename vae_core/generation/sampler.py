@@ -21,6 +21,7 @@ from vae_core.store import Artifact
 
 _Floats = npt.NDArray[np.float32]
 BATCH = 2048
+_CHUNK = 4 * BLOCK
 
 
 class Sampler:
@@ -65,8 +66,15 @@ class Sampler:
         return self._table(*self._codes(rows, seed, first_row), first_row, seed)
 
     def encoded(self, rows: int, seed: int = 0, first_row: int = 0) -> pa.Table:
-        """Generate the same rows as `sample`, with text as dictionaries: what Parquet is written from."""
-        return self.columns(*self._codes(rows, seed, first_row), first_row, seed)
+        """Generate the same rows as `sample`, with text as dictionaries: what Parquet is written from.
+
+        In chunks of a few blocks, so that what is computed on the way to a row group stays small and in the cache.
+        """
+        chunks = [
+            self.columns(*self._codes(min(_CHUNK, rows - offset), seed, first_row + offset), first_row + offset, seed)
+            for offset in range(0, max(rows, 1), _CHUNK)
+        ]
+        return pa.concat_tables(chunks)
 
     def columns(self, codes: npt.NDArray[np.int32], position: _Floats, first_row: int, seed: int) -> pa.Table:
         """Turn codes int32 [n, S] and positions float32 [n, P] into columns, with text as dictionaries."""
@@ -175,16 +183,12 @@ class Sampler:
 
     def _codes(self, rows: int, seed: int, first_row: int) -> tuple[npt.NDArray[np.int32], _Floats]:
         """Codes int32 [rows, S] and positions float32 [rows, P], a block at a time."""
-        parts = [
-            self.decoder.decode(*self.noise(stop - start, seed, start))
-            for start, stop in _pieces(first_row, first_row + rows)
-        ]
-        if len(parts) == 1:
-            return parts[0]
-        if not parts:
-            return self.decoder.decode(*self.noise(0, seed))
-        codes, position = zip(*parts, strict=True)
-        return np.concatenate(codes), np.concatenate(position)
+        codes = np.empty((rows, len(self.decoder.sub_columns)), np.int32)
+        position = np.empty((rows, len(self.decoder.position)), np.float32)
+        for start, stop in _pieces(first_row, first_row + rows):
+            part = slice(start - first_row, stop - first_row)
+            self.decoder.decode(*self.noise(stop - start, seed, start), out=(codes[part], position[part]))
+        return codes, position
 
     def _table(self, codes: npt.NDArray[np.int32], position: _Floats, first_row: int, seed: int) -> pa.Table:
         if len(codes) == 0:

@@ -79,20 +79,25 @@ class Graph:
         if self.codec_digest != codec.digest or self.sub_columns != ours:
             raise ArtifactError(f"{self.path}: was exported with another codec.json; export the model again")
 
-    def decode(self, z: _Floats, u: _Floats, eps: _Floats) -> tuple[_Codes, _Floats]:
+    def decode(
+        self, z: _Floats, u: _Floats, eps: _Floats, out: tuple[_Codes, _Floats] | None = None
+    ) -> tuple[_Codes, _Floats]:
         """Run the decoder.
 
         Args:
             z: float32 [n, latent].
             u: float32 [n, S] in [0, 1).
             eps: float32 [n, G].
+            out: arrays to write the results into, contiguous.
 
         Returns:
             codes int32 [n, S], position float32 [n, P].
         """
         feeds = {"z": z, "u": u} | ({"eps": eps} if self.normals else {})
-        codes = np.empty((len(z), len(self.sub_columns)), np.int32)
-        position = np.empty((len(z), len(self.position)), np.float32)
+        codes, position = out or (
+            np.empty((len(z), len(self.sub_columns)), np.int32),
+            np.empty((len(z), len(self.position)), np.float32),
+        )
         outputs: dict[str, npt.NDArray[Any]] = {"codes": codes} | ({"position": position} if self.position else {})
         self._run(feeds, outputs)
         return codes, position
