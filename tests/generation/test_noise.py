@@ -16,11 +16,12 @@ from scipy.special import ndtr
 
 from vae_core.errors import ConfigError
 from vae_core.generation import BLOCK, noise
-from vae_core.generation.noise import _stream
+from vae_core.generation.noise import _AGAIN, _stream, noise_again
 
 seeds = st.integers(0, 2**128 - 1)
 blocks = st.integers(0, 2**64 - 1)
-kinds = st.integers(0, 2)
+kinds = st.integers(0, 3)
+attempts = st.integers(0, 2**64 - 1)
 LATENT, UNIFORMS, NORMALS = 8, 24, 4
 DRAWS = 10**8
 SEEDS = 7, 8
@@ -54,11 +55,28 @@ def state(generator: np.random.Generator) -> tuple[int, int, int, int]:
     return low + (high << 64), block, kind, position + (carry << 64)
 
 
-@given(seeds, blocks, kinds)
+@given(seeds, blocks, kinds, attempts)
 @settings(max_examples=200, deadline=None)
-def test_key_and_counter_tell_the_stream_so_no_two_streams_have_the_same(seed: int, block: int, kind: int) -> None:
+def test_key_and_counter_tell_the_stream_so_no_two_streams_have_the_same(
+    seed: int, block: int, kind: int, attempt: int
+) -> None:
     # What can be read back differs where what was put in differs: streams begin on different keys or counters.
-    assert state(_stream(seed, block, kind)) == (seed, block, kind, 0)
+    assert state(_stream(seed, block, kind, attempt)) == (seed, block, kind, attempt << 64)
+
+
+@given(seeds, st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=5), attempts)
+@settings(max_examples=50, deadline=None)
+def test_a_row_that_is_drawn_again_has_a_stream_for_each_attempt(seed: int, rows: list[int], attempt: int) -> None:
+    widths = 8, 40, 3
+    drawn = noise_again(seed, np.array(rows), attempt, *widths)
+    for i, row in enumerate(rows):  # whichever rows are drawn with it
+        generator = _stream(seed, row, _AGAIN, attempt)
+        assert np.array_equal(drawn.z[i], generator.standard_normal(8, dtype=np.float32))
+        assert np.array_equal(drawn.u[i], generator.random(40, dtype=np.float32))
+        assert np.array_equal(drawn.eps[i], generator.standard_normal(3, dtype=np.float32))
+        *stream, position = state(generator)
+        # Some counters on, of 2^64 before the next attempt's.
+        assert stream == [seed, row, _AGAIN] and 0 < position - (attempt << 64) < 100
 
 
 @given(seeds, blocks, kinds, st.integers(1, 600))
@@ -74,7 +92,8 @@ def test_drawing_moves_the_position_alone(seed: int, block: int, kind: int, colu
 def test_no_value_of_neighbouring_streams_is_drawn_twice() -> None:
     # Streams that overlapped anywhere, at any offset, would share 64-bit values. By chance 9 million of them share one
     # in 450,000 sets of streams.
-    streams = [(seed, block, kind) for seed in (0, 1, 2**64) for block in (0, 1, 2, 2**63) for kind in range(3)]
+    streams = [(seed, block, kind, 0) for seed in (0, 1, 2**64) for block in (0, 1, 2, 2**63) for kind in range(3)]
+    streams += [(0, row, _AGAIN, attempt) for row in (0, 1) for attempt in range(4)]
     raw = np.sort(np.concatenate([_stream(*stream).bit_generator.random_raw(250_000) for stream in streams]))
     assert (raw[1:] != raw[:-1]).all()
 

@@ -88,12 +88,11 @@ class Bins:
         ranges: list[tuple[int, int]],
         atoms: Array,
         grid: Grid | None,
-        limits: tuple[Any, Any],
         min_frequency: int,
     ) -> tuple[Bins, Array]:
-        """Bins over `ranges` of sorted `values` [m] with `counts`, not beyond `limits`; and the rows of each bin.
+        """Bins over `ranges` of sorted `values` [m] with `counts`; and the rows of each bin.
 
-        A bin that has no point of its own left between the limits is dropped.
+        A bin that has no point of its own, between atoms, is dropped.
         """
         lower, upper, knots, base, mass, seen = [], [], [], [], [], []
         taken = grid.index(atoms) if grid else atoms
@@ -103,9 +102,7 @@ class Bins:
         quantiles = _quantiles(values, cumulative, np.array(ranges, dtype=np.int64).reshape(-1, 2))
         for (first, last), inner in zip(ranges, quantiles, strict=True):
             x, c = values[first:last], counts[first:last]
-            low, high = max(x[0], limits[0]), min(x[-1], limits[1])
-            if low > high:
-                low = high = x[np.searchsorted(np.cumsum(c), c.sum() / 2)]
+            low, high = x[0], x[-1]
             if not grid:
                 low, high = _off_ends(low, high, atoms)
                 if low > high:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from vae_core.codec import storage
 from vae_core.codec.fillers import Filler
-from vae_core.codec.fitting import fit_parts
+from vae_core.codec.fitting import Withheld, fit_parts
 from vae_core.codec.forms import Form
 from vae_core.codec.kinds import column_from_dict, fit_column
 from vae_core.codec.leaves import NumericLeaves
@@ -38,12 +38,14 @@ class Codec:
         forms: of each column, a `Form` (it has parts) or a `Filler` (it is not learned).
         parts: of all columns, in source order.
         sub_columns: what the model sees, in source order.
+        withheld: what is never given, a part each, as counted when the codec was fitted; not kept by `to_dict`.
     """
 
     schema: Schema
     forms: tuple[Form | Filler, ...]
     parts: tuple[Part | GaussianPart, ...]
     sub_columns: tuple[SubColumn, ...]
+    withheld: tuple[Withheld, ...] = ()
 
     @classmethod
     def fit(cls, table: pa.Table, schema: Schema, config: CodecConfig, *, seed: int = 0) -> Codec:
@@ -67,8 +69,8 @@ class Codec:
             for i, column in enumerate(schema.columns)
         ]
         learned = {i: form for i, form in enumerate(forms) if isinstance(form, Form)}
-        parts, subs = fit_parts(learned, arrays, schema, config)
-        return cls(schema, tuple(forms), tuple(parts), tuple(subs))
+        parts, subs, withheld = fit_parts(learned, arrays, schema, config)
+        return cls(schema, tuple(forms), tuple(parts), tuple(subs), tuple(withheld))
 
     @property
     def left_out(self) -> list[tuple[str, str]]:
@@ -186,6 +188,20 @@ class Codec:
             own = [part.leaves for k in self._parts_of[column] if isinstance(part := self.parts[k], Part)]
             arrays.append(form.join(values, own, missing))
         return arrays
+
+    def settled(self, codes: Array, position: Array) -> Array:
+        """The codes, integers [n, sub-columns], that `encode` gives to what `decode` makes of these.
+
+        The same, but for Gaussian columns, whose values follow the position.
+        """
+        if not any(isinstance(part, GaussianPart) for part in self.parts):
+            return codes
+        codes, reals = codes.copy(), np.empty((len(codes), self.positions), np.float32)
+        for part in self.parts:
+            if isinstance(part, GaussianPart):
+                values, missing = part.decode(codes, position)
+                part.encode(values, missing, codes, reals)
+        return codes
 
     def _leaves(self, codes: Array) -> dict[int, Array]:
         """Leaf of each row for each part that has leaves; determinants are never dependent themselves."""

@@ -13,7 +13,7 @@ from vae_core.codec.dependencies import Candidate, Dependency, find
 from vae_core.codec.forms import Form, Leaves, Values, sorted_levels
 from vae_core.codec.gaussian import Gaussian
 from vae_core.codec.layout import Layout
-from vae_core.codec.leaves import NumericLeaves
+from vae_core.codec.leaves import NumericLeaves, value_limits
 from vae_core.codec.levels import Levels
 from vae_core.codec.pairs import find_pairs
 from vae_core.codec.parts import GaussianPart, Part, SubColumn
@@ -24,6 +24,23 @@ from vae_core.schema import Kind, Schema
 _LOOSE_ROWS = 0.005  # share of rows that a numeric determinant may move to its nearest atom
 _POOLED_ROWS = 0.05  # share of rows whose level is pooled, past which a part determines nothing
 _MEASURED = (Kind.INTEGER, Kind.REAL, Kind.DECIMAL)
+
+
+@dataclass(frozen=True)
+class Withheld:
+    """What is never given of a part, for it would point at a few rows.
+
+    Attributes:
+        name: of the part: its column, or `column.part`.
+        levels: how many levels are too rare.
+        level_rows: rows that have one of them.
+        extreme_rows: rows whose number lies beyond the extremes.
+    """
+
+    name: str
+    levels: int
+    level_rows: int
+    extreme_rows: int
 
 
 @dataclass(eq=False)
@@ -59,21 +76,34 @@ class _Draft:
         if isinstance(self.leaves, Levels):
             exact[:-1][exact[:-1] >= len(self.leaves.values)] = -1
             limit = _POOLED_ROWS
+            beyond = np.zeros(len(self.uniques), dtype=bool)
         else:
             same = self.leaves.is_atom(exact[:-1])
             given = self.leaves.decode(exact[:-1])
             same &= (given == self.uniques) | (np.isnan(given) & np.isnan(np.asarray(self.uniques)))
             exact[:-1][~same] = -1
             limit = _LOOSE_ROWS
+            low, high = self.leaves.limits
+            beyond = (self.uniques < low) | (self.uniques > high)  # such are never given
         atoms = np.unique(exact[exact >= 0])
         exact[exact >= 0] = np.searchsorted(atoms, exact[exact >= 0])  # bins, which are to go, are not counted
-        loose = self.counts[exact[:-1] < 0].sum()
+        loose = self.counts[(exact[:-1] < 0) & ~beyond].sum()
         source = not self.gaussian and loose <= limit * len(self.ids)
         dependent = not self.gaussian and (self.alone or not self.nulls)
         size = len(self.uniques) + (self.nulls > 0)
         self.exact = exact
         leaves = exact[self.ids] if source else None
         return Candidate(self.ids, size, leaves, len(atoms), dependent, self._numbers() if self.measured else None)
+
+    def withheld(self, config: CodecConfig) -> Withheld:
+        """What is never given."""
+        if isinstance(self.leaves, Levels):
+            rare = self.counts < config.min_frequency if self.leaves.pooled else np.zeros(0, dtype=bool)
+            return Withheld(self.name, int(rare.sum()), int(self.counts[: len(rare)][rare].sum()), 0)
+        uniques = np.asarray(self.uniques)
+        known = ~np.isnan(uniques)
+        low, high = value_limits(uniques[known], self.counts[known], config.extremes)
+        return Withheld(self.name, 0, 0, int(self.counts[(uniques < low) | (uniques > high)].sum()))
 
     def _numbers(self) -> Array | None:
         numbers = np.asarray(self.uniques).astype(np.float64)
@@ -82,8 +112,8 @@ class _Draft:
 
 def fit_parts(
     forms: dict[int, Form], arrays: dict[int, pa.Array], schema: Schema, config: CodecConfig
-) -> tuple[list[Part | GaussianPart], list[SubColumn]]:
-    """The parts of all columns with a form, in source order, and their sub-columns."""
+) -> tuple[list[Part | GaussianPart], list[SubColumn], list[Withheld]]:
+    """The parts of all columns with a form, in source order, their sub-columns, and what is withheld of them."""
     drafts = [draft for index, form in forms.items() for draft in _drafts(index, form, arrays[index], schema, config)]
     candidates = [draft.candidate() for draft in drafts]
     found = find(candidates)
@@ -96,7 +126,7 @@ def fit_parts(
                 np.asarray(source.uniques), source.counts, config, closed=True
             )
     _order(drafts, config)
-    return _build(drafts, schema, config)
+    return *_build(drafts, schema, config), [draft.withheld(config) for draft in drafts]
 
 
 def _drafts(index: int, form: Form, array: pa.Array, schema: Schema, config: CodecConfig) -> list[_Draft]:
@@ -223,7 +253,7 @@ def _gaussian(draft: _Draft, first: int, position: int, value: int, config: Code
     uniques, counts = np.asarray(draft.uniques), draft.counts
     finite = ~np.isnan(uniques)
     nan = not bool(finite.all())
-    law = Gaussian.fit(uniques[finite], counts[finite], config.min_frequency)
+    law = Gaussian.fit(uniques[finite], counts[finite], config.extremes)
     subs = (first, first + 1) if nan or draft.nulls else (first,)
     return GaussianPart(draft.column, law, subs, position, value, nan and not draft.nulls)
 
@@ -241,6 +271,10 @@ def _looked_up(draft: _Draft, sources: list[_Draft]) -> tuple[Leaves, Array]:
         said[(slice(None),) * n + (axis < 0,)] = -1
     ids = np.where(said >= 0, said, int(np.argmax(draft.counts))).ravel()
     absent = len(draft.uniques)
+    if isinstance(draft.leaves, NumericLeaves) and not np.isnan(draft.leaves.limits).any():
+        finite = absent - draft.leaves.nan  # NaN is the last
+        first, last = np.searchsorted(draft.uniques[:finite], draft.leaves.limits)
+        ids = np.where(ids < finite, np.clip(ids, first, last), ids)
     reached = np.unique(ids[ids < absent])
     table = np.where(ids < absent, np.searchsorted(reached, ids), len(reached))
     if isinstance(draft.uniques, pa.Array):

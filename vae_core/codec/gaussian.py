@@ -35,15 +35,15 @@ class Gaussian:
     dtype: np.dtype[Any]
 
     @classmethod
-    def fit(cls, uniques: Array, counts: Array, min_frequency: int) -> Gaussian:
-        """Fit sorted distinct finite values [m] with `counts` rows each."""
+    def fit(cls, uniques: Array, counts: Array, extremes: int) -> Gaussian:
+        """Fit sorted distinct finite values [m] with `counts` rows each; see `value_limits` for `extremes`."""
         x = uniques.astype(np.float64)
         mean = float(np.average(x, weights=counts))
         deviation = float(np.sqrt(np.average((x - mean) ** 2, weights=counts))) or 1.0
         cumulative = np.cumsum(counts)
         goals = cumulative[-1] * np.arange(1, BINS) / BINS
         edges = np.unique(((x[np.searchsorted(cumulative, goals)] - mean) / deviation).astype(np.float32))
-        low, high = value_limits(uniques, counts, min_frequency)
+        low, high = value_limits(uniques, counts, extremes)
         return cls(mean, deviation, low, high, edges, Grid.fit(uniques), uniques.dtype)
 
     def encode(self, values: Array) -> tuple[Array, Array]:

@@ -39,12 +39,15 @@ class NumericLeaves:
         Args:
             uniques: int64, or floats in the column's own width.
             counts: rows of each.
-            config: `max_leaves` and `min_frequency`.
+            config: `max_leaves`, `min_frequency` and `extremes`: values beyond those go to the nearest leaf.
             closed: make no bin, so that only exact values are ever given; the rest goes to the nearest atom.
         """
         nan_rows = int(counts[-1]) if np.isnan(uniques[-1]) else 0
         if nan_rows:
             uniques, counts = uniques[:-1], counts[:-1]
+        low, high = value_limits(uniques, counts, config.extremes)
+        inside = (uniques >= low) & (uniques <= high)
+        uniques, counts = uniques[inside], counts[inside]
         rows = int(counts.sum())
         few = config.min_frequency
         share = rows / config.max_leaves
@@ -58,8 +61,7 @@ class NumericLeaves:
         minimum = max(few, MIN_ROWS)
         ranges = cut(uniques[rest], counts[rest], atoms, share, minimum) if rest.any() else []
         grid = Grid.fit(uniques)
-        limits = value_limits(uniques, counts, config.extremes)
-        bins, bin_mass = Bins.fit(uniques[rest], counts[rest], ranges, atoms, grid, limits, few)
+        bins, bin_mass = Bins.fit(uniques[rest], counts[rest], ranges, atoms, grid, few)
         leaves = cls(atoms, bins, bool(nan_rows))
         mass = np.zeros(leaves.size, dtype=np.int64)
         mass[leaves._atom_leaf] = counts[is_atom]
@@ -74,7 +76,7 @@ class NumericLeaves:
         nan = bool(len(uniques)) and bool(np.isnan(uniques[-1]))
         atoms = uniques[:-1] if nan else uniques
         empty = uniques[:0]
-        bins, _ = Bins.fit(empty, np.zeros(0, dtype=np.int64), [], atoms, Grid.fit(atoms), (0, 0), 1)
+        bins, _ = Bins.fit(empty, np.zeros(0, dtype=np.int64), [], atoms, Grid.fit(atoms), 1)
         return cls(atoms, bins, nan)
 
     @property
@@ -124,6 +126,12 @@ class NumericLeaves:
         which = np.full(self.size, -1, dtype=np.int64)
         which[self._bin_leaf] = np.arange(len(self.bins))
         return which
+
+    @cached_property
+    def limits(self) -> tuple[Any, Any]:
+        """The smallest and the largest value that is given, NaN aside; a pair of zeros when there is none."""
+        ends = np.concatenate([self.atoms, self.bins.lower, self.bins.upper])
+        return (ends.min(), ends.max()) if len(ends) else (0, 0)
 
     def is_atom(self, leaf: Array) -> Bools:
         """Whether each leaf is one exact value."""
@@ -196,10 +204,19 @@ class NumericLeaves:
 
 
 def value_limits(uniques: Array, counts: Array, few: int) -> tuple[Any, Any]:
-    """The few-th smallest and few-th largest value: nothing beyond them is ever given, for it would point at a row."""
+    """The few-th smallest and few-th largest value, a row counting once each: what is given lies between them.
+
+    For what lies beyond would point at a row. The median is both where there are too few rows for two limits.
+
+    Args:
+        uniques: sorted distinct values, not NaN [m].
+        counts: rows of each.
+        few: at least 1.
+    """
     if not len(uniques):
         return 0, 0
-    last = len(uniques) - 1
-    low = uniques[min(int(np.searchsorted(np.cumsum(counts), few)), last)]
-    high = uniques[max(last - int(np.searchsorted(np.cumsum(counts[::-1]), few)), 0)]
+    cumulative = np.cumsum(counts)
+    rows = int(cumulative[-1])
+    ends = [few, rows + 1 - few] if 2 * few <= rows + 1 else [(rows + 1) // 2] * 2
+    low, high = uniques[np.searchsorted(cumulative, ends)]
     return low, high

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from vae_core import __version__
+from vae_core.codec.rare_rows import FILE as RARE_ROWS
 from vae_core.config import GenerationConfig
 from vae_core.errors import ArtifactError, ConfigError
 from vae_core.generation.parquet import ROW_GROUP, ParquetFile
@@ -33,7 +34,8 @@ def plan(model: Artifact, sampler: Sampler, config: GenerationConfig) -> Run:
         raise ArtifactError(f"{model.folder}: it has no {' and no '.join(sorted(missing))}; export the model first")
     check_partitions(sampler.codec, config.partition_by)
     size = whole_blocks(config.rows_per_shard) if config.rows_per_shard else rows_per_shard(sampler, config)
-    files = {file: model.manifest["files"][file]["sha256"] for file in ("decoder.onnx", "codec.json")}
+    decisive = {"decoder.onnx", "codec.json", RARE_ROWS} & model.manifest["files"].keys()
+    files = {file: model.manifest["files"][file]["sha256"] for file in decisive}
     identity = {
         "inputs": {"model": model.digest} | files,
         "config": {

@@ -6,15 +6,17 @@ import json
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from vae_core.codec import Codec
+from vae_core.codec import Codec, RareRows
+from vae_core.codec.rare_rows import FILE as RARE_ROWS
 from vae_core.config import Device
 from vae_core.errors import ArtifactError, InputError
-from vae_core.generation.noise import BLOCK, Noise
+from vae_core.generation.noise import BLOCK, Noise, noise_again
 from vae_core.generation.noise import noise as draw
 from vae_core.generation.session import Graph
 from vae_core.store import Artifact
@@ -22,21 +24,49 @@ from vae_core.store import Artifact
 _Floats = npt.NDArray[np.float32]
 BATCH = 2048
 _CHUNK = 4 * BLOCK
+ATTEMPTS = 16  # times that a row is drawn again, at most
+_FEW = 64  # rows decoded at once while few are drawn again
+
+
+class Redrawn(NamedTuple):
+    """Rows that were made, those of them that were drawn again, the draws that took, and those that stayed rare."""
+
+    rows: int
+    first: int
+    draws: int
+    stayed: int
 
 
 class Sampler:
     """A trained model, ready to generate. Threads may share one; several at full speed need one each.
 
+    A row that is like rare rows of the source (see `RareRows`) is drawn again, with noise of its own number and
+    attempt: it depends on nothing else. After ATTEMPTS it stays as it is; a table of hardly any possible rows has such.
+
     Attributes:
         model: the artifact that it was loaded from.
         codec: of the model.
         decoder: p(x|z) with the sampling inside.
+        rare: the rows that are drawn again; `None` where the model has no such file.
     """
 
     def __init__(
-        self, model: Artifact | str | Path, *, device: Device = "auto", threads: int = 1, batch_size: int = BATCH
+        self,
+        model: Artifact | str | Path,
+        *,
+        device: Device = "auto",
+        threads: int = 1,
+        batch_size: int = BATCH,
+        reject: bool = True,
     ) -> None:
         """Load and check a model.
+
+        Args:
+            model: the artifact, or its folder.
+            device: `cuda` never falls back to the CPU.
+            threads: of the decoder.
+            batch_size: rows of one run of the decoder.
+            reject: whether rows like rare ones are drawn again; without, they can be counted.
 
         Raises:
             ArtifactError: a file is missing, was changed, or belongs to another model.
@@ -49,6 +79,14 @@ class Sampler:
         self.codec = _codec(self.model)
         self.decoder = Graph(self.model, "decoder.onnx", device=device, threads=threads, batch=self._batch)
         self.decoder.check_codec(self.codec)
+        self.rare = _rare_rows(self.model)
+        self._rejects = self.rare if reject else None
+
+    @cached_property
+    def _redecoder(self) -> Graph:
+        """For a few rows. On a GPU results depend on the batch, so that it stays the same there."""
+        cuda = self.decoder.provider.startswith("CUDA")
+        return self.decoder if cuda else self.decoder.with_batch(min(_FEW, self._batch))
 
     @cached_property
     def _encoder(self) -> Graph:
@@ -106,7 +144,7 @@ class Sampler:
     def decode(
         self, z: npt.ArrayLike, u: npt.ArrayLike | None = None, seed: int = 0, eps: npt.ArrayLike | None = None
     ) -> pa.Table:
-        """Draw x from p(x|z) for every row of `z`.
+        """Draw x from p(x|z) for every row of `z`, also where it is like a rare row of the source.
 
         Args:
             z: [rows, latent].
@@ -134,7 +172,7 @@ class Sampler:
         *,
         spherical: bool = False,
     ) -> pa.Table:
-        """Walk through the latent space from one row to another.
+        """Walk through the latent space from one row to another, also over rows like rare ones of the source.
 
         All steps share the same uniform numbers, so that rows change only where z makes them change.
 
@@ -188,7 +226,36 @@ class Sampler:
         for start, stop in _pieces(first_row, first_row + rows):
             part = slice(start - first_row, stop - first_row)
             self.decoder.decode(*self.noise(stop - start, seed, start), out=(codes[part], position[part]))
+            if self._rejects is not None:
+                self._redraw(self._rejects, codes[part], position[part], seed, start)
         return codes, position
+
+    def _redraw(
+        self, rare: RareRows, codes: npt.NDArray[np.int32], position: _Floats, seed: int, first_row: int
+    ) -> Redrawn:
+        """Draw again, in place, those of the rows from `first_row` on that are like rare ones."""
+        found = np.flatnonzero(rare.find(self.codec.settled(codes, position)))
+        size = self.decoder.latent_dim, len(self.decoder.sub_columns), self.decoder.normals
+        first, draws = len(found), 0
+        for attempt in range(ATTEMPTS):
+            if not len(found):
+                break
+            decoder = self._redecoder if len(found) < self._batch // 2 else self.decoder
+            drawn = decoder.decode(*noise_again(seed, first_row + found, attempt, *size))
+            codes[found], position[found] = drawn
+            draws += len(found)
+            found = found[rare.find(self.codec.settled(*drawn))]
+        return Redrawn(len(codes), first, draws, len(found))
+
+    def redrawn(self, rows: int, seed: int = 0) -> Redrawn:
+        """Count what `sample` draws again."""
+        if self.rare is None:
+            return Redrawn(rows, 0, 0, 0)
+        parts = []
+        for start, stop in _pieces(0, rows):
+            codes, position = self.decoder.decode(*self.noise(stop - start, seed, start))
+            parts.append(self._redraw(self.rare, codes, position, seed, start))
+        return Redrawn(*(sum(counts) for counts in zip(*parts, strict=True))) if parts else Redrawn(0, 0, 0, 0)
 
     def _table(self, codes: npt.NDArray[np.int32], position: _Floats, first_row: int, seed: int) -> pa.Table:
         if len(codes) == 0:
@@ -202,6 +269,16 @@ def _codec(model: Artifact) -> Codec:
         return Codec.from_dict(json.loads((model.folder / "codec.json").read_text(encoding="utf-8")))
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{model.folder}: codec.json is not one of this version ({error})") from None
+
+
+def _rare_rows(model: Artifact) -> RareRows | None:
+    if RARE_ROWS not in model.manifest["files"]:
+        return None
+    model.check(RARE_ROWS)
+    try:
+        return RareRows.load(model.folder / RARE_ROWS)
+    except (ValueError, KeyError, pa.ArrowException) as error:
+        raise ArtifactError(f"{model.folder}: {RARE_ROWS} is not one of this version ({error})") from None
 
 
 def _pieces(start: int, stop: int) -> Iterator[tuple[int, int]]:

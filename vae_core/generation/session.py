@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,12 @@ class Graph:
     def normals(self) -> int:
         """Width of eps: the number of Gaussian sub-columns."""
         return int(self._inputs["eps"][1]) if "eps" in self._inputs else 0
+
+    def with_batch(self, batch: int) -> Graph:
+        """The same graph, in the same session, on batches of another number of rows."""
+        other = copy(self)
+        other.batch = batch
+        return other
 
     def check_codec(self, codec: Any) -> None:
         """Make sure that `codec` is the one the graph was exported with.

@@ -15,8 +15,9 @@ import pyarrow.dataset as ds
 import torch
 from safetensors.torch import save_file
 
-from vae_core.codec import Codec
-from vae_core.config import TrainingConfig
+from vae_core.codec import Codec, RareRows
+from vae_core.codec.rare_rows import FILE as RARE_ROWS
+from vae_core.config import CodecConfig, TrainingConfig
 from vae_core.errors import SourceError
 from vae_core.model import VAE, Layout, dependence_tree
 from vae_core.progress import Progress, silent
@@ -30,7 +31,7 @@ from vae_core.training.latent import latent_use
 from vae_core.training.loop import TrainingResult, fit
 
 CODEC_ROWS = 2_000_000  # the codec's bins and levels are read off at most this many rows
-STAGE = "train/1"
+STAGE = "train/2"
 FEW_ROWS = 1_000  # below, users are told what to expect
 
 _logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ def train(snapshot: Artifact, config: TrainingConfig, store: Store, name: str, p
         progress: told optimiser steps.
 
     Returns:
-        The model artifact: weights.safetensors, codec.json, schema.json, training.json.
+        The model artifact: weights.safetensors, codec.json, schema.json, training.json, rare_rows.parquet.
 
     Raises:
         SourceError: nothing in the snapshot can be learned.
@@ -72,6 +73,9 @@ def train(snapshot: Artifact, config: TrainingConfig, store: Store, name: str, p
         with processor():
             result = fit(layout, codes, values, holdout, config, progress, checkpoint)
             calibrate(result.model, Layout.from_codec(codec, codes, [v.parent for v in layout.variables]), config.seed)
+        rare = None
+        if config.codec.min_row_frequency > 1:
+            rare = RareRows.fit(codes, config.codec.min_row_frequency)
         manifest = {
             "digest": key,
             "inputs": inputs,
@@ -86,7 +90,10 @@ def train(snapshot: Artifact, config: TrainingConfig, store: Store, name: str, p
             save_file(weights, folder / "weights.safetensors", metadata={"parents": parents})
             (folder / "codec.json").write_text(json.dumps(codec.to_dict()))
             (folder / "schema.json").write_text(json.dumps(schema.to_dict(), indent=1))
+            if rare is not None:
+                rare.save(folder / RARE_ROWS)
             record = training_record(result, layout, codes[holdout], values[holdout])
+            record["protections"] = protections(codec, rare, config.codec)
             (folder / "training.json").write_text(json.dumps(record, indent=1))
         checkpoint.remove()
         return store.open("models", f"{name}@{version}")
@@ -157,6 +164,17 @@ def training_record(
         "parameters": sum(p.numel() for p in result.model.parameters()),
         **use,
         "nats": column_nats(result.model, layout, held, held_values),
+    }
+
+
+def protections(codec: Codec, rare: RareRows | None, config: CodecConfig) -> dict[str, Any]:
+    """What is withheld of the source, with its thresholds: of levels, extremes and rows."""
+    return {
+        "min_frequency": config.min_frequency,
+        "extremes": config.extremes,
+        "min_row_frequency": 1 if rare is None else rare.few,
+        "rare_rows": 0 if rare is None else rare.rows,
+        "columns": [vars(found) for found in codec.withheld if found.level_rows or found.extreme_rows],
     }
 
 
