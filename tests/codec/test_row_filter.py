@@ -29,8 +29,8 @@ def test_rows_that_are_rare_are_found_and_common_ones_are_not(rows: list[list[in
     rare = counts < few
     filter_ = RareRows.fit(codes, few)
     assert filter_.rows == counts[rare].sum() and filter_.few == few
-    assert np.array_equal(filter_.find(uniques), rare)
-    assert np.array_equal(filter_.find(codes.astype(np.int32)), rare[inverse.ravel()])
+    assert np.array_equal(filter_.find(uniques), np.flatnonzero(rare))
+    assert np.array_equal(filter_.find(codes.astype(np.int32)), np.flatnonzero(rare[inverse.ravel()]))
 
 
 @pytest.mark.parametrize("rows", [1_000, 60_000])
@@ -38,12 +38,12 @@ def test_others_are_found_one_in_ten_thousands(rows: int) -> None:
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 1_000, (rows, 12), np.int32)  # no two rows are alike
     filter_ = RareRows.fit(codes, 5)
-    assert filter_.find(codes).all()
+    assert len(filter_.find(codes)) == rows
     others = rng.integers(0, 1_000, (400_000, 12), np.int32)
-    assert filter_.find(others).mean() < 1 / 40_000
+    assert len(filter_.find(others)) < 10
     near = codes.copy()
     near[:, 5] += 1
-    assert filter_.find(near).mean() < 2e-4
+    assert len(filter_.find(near)) < max(2, rows / 10_000)
     assert 32 <= 64 * len(filter_.words) / rows <= 66
 
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vae_core.codec.bijection import Words, mix
-from vae_core.codec.storage import Array, Bools
+from vae_core.codec.storage import Array, Bools, Ints
 
 FILE = "rare_rows.parquet"
 BITS = 32  # of the filter for each row, at least; less than twice as many
@@ -54,26 +54,31 @@ class RareRows:
         words = np.zeros(bits // 64, np.uint64)
         filled = cls(words, rows, few)
         for probe in range(PROBES):
-            word, bit = filled._place(hashes, probe)
-            np.bitwise_or.at(words, word, bit)
+            at = filled._place(hashes, probe)
+            np.bitwise_or.at(words, (at >> np.uint64(6)).view(np.int64), np.uint64(1) << (at & np.uint64(63)))
         return filled
 
-    def find(self, codes: Array) -> Bools:
-        """Which rows of `codes`, integers [n, sub-columns], are there: all that are, and hardly any other; bool [n]."""
+    def find(self, codes: Array) -> Ints:
+        """Which rows of `codes`, integers [n, sub-columns], are there: all that are, hardly any other; int64 [f]."""
         hashes = _hashes(codes)
-        found = np.zeros(len(hashes), bool)
-        left = np.arange(len(hashes))
-        for probe in range(PROBES):
-            word, bit = self._place(hashes[left], probe)
-            left = left[(self.words[word] & bit) != 0]
-        found[left] = True
+        found = np.flatnonzero(self._has(hashes, 0))
+        for probe in range(1, PROBES):
+            found = found[self._has(hashes[found], probe)]
         return found
 
-    def _place(self, hashes: Words, probe: int) -> tuple[Array, Words]:
-        """Word and bit of each hash's probe: the hash's halves, one added to the other again and again."""
-        at = hashes + np.uint64(probe) * ((hashes >> np.uint64(32)) | np.uint64(1))
-        at &= self._mask
-        return (at >> np.uint64(6)).astype(np.int64), np.uint64(1) << (at & np.uint64(63))
+    def _has(self, hashes: Words, probe: int) -> Bools:
+        """Whether each hash's bit of this probe is set."""
+        at = self._place(hashes, probe)
+        words = self.words[(at >> np.uint64(6)).view(np.int64)]
+        at &= np.uint64(63)
+        words >>= at
+        return np.asarray((words & np.uint64(1)).astype(bool))
+
+    def _place(self, hashes: Words, probe: int) -> Words:
+        """The bit of each hash's probe: one half of the hash, with the other added again and again."""
+        if probe == 0:
+            return hashes & self._mask
+        return (hashes + np.uint64(probe) * ((hashes >> np.uint64(32)) | np.uint64(1))) & self._mask
 
     @cached_property
     def _mask(self) -> np.uint64:

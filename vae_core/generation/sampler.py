@@ -220,42 +220,46 @@ class Sampler:
         return parts[0] if len(parts) == 1 else Noise(*(np.concatenate(field) for field in zip(*parts, strict=True)))
 
     def _codes(self, rows: int, seed: int, first_row: int) -> tuple[npt.NDArray[np.int32], _Floats]:
-        """Codes int32 [rows, S] and positions float32 [rows, P], a block at a time."""
+        """Codes int32 [rows, S] and positions float32 [rows, P]."""
+        codes, position, rare = self._decoded(rows, seed, first_row, self._rejects)
+        self._redraw(codes, position, rare, seed, first_row)
+        return codes, position
+
+    def _decoded(
+        self, rows: int, seed: int, first_row: int, rejects: RareRows | None
+    ) -> tuple[npt.NDArray[np.int32], _Floats, npt.NDArray[np.int64]]:
+        """Codes and positions as they are first drawn, a block at a time; and which rows `rejects` has, int64 [r]."""
         codes = np.empty((rows, len(self.decoder.sub_columns)), np.int32)
         position = np.empty((rows, len(self.decoder.position)), np.float32)
+        rare = [np.empty(0, np.int64)]
         for start, stop in _pieces(first_row, first_row + rows):
             part = slice(start - first_row, stop - first_row)
             self.decoder.decode(*self.noise(stop - start, seed, start), out=(codes[part], position[part]))
-            if self._rejects is not None:
-                self._redraw(self._rejects, codes[part], position[part], seed, start)
-        return codes, position
+            if rejects is not None:  # while the codes are in the cache
+                rare.append(part.start + rejects.find(self.codec.settled(codes[part], position[part])))
+        return codes, position, np.concatenate(rare)
 
     def _redraw(
-        self, rare: RareRows, codes: npt.NDArray[np.int32], position: _Floats, seed: int, first_row: int
+        self, codes: npt.NDArray[np.int32], position: _Floats, rare: npt.NDArray[np.int64], seed: int, first_row: int
     ) -> Redrawn:
-        """Draw again, in place, those of the rows from `first_row` on that are like rare ones."""
-        found = np.flatnonzero(rare.find(self.codec.settled(codes, position)))
+        """Draw the rows `rare`, of those from `first_row` on, again, in place, until they are like no rare one."""
         size = self.decoder.latent_dim, len(self.decoder.sub_columns), self.decoder.normals
-        first, draws = len(found), 0
-        for attempt in range(ATTEMPTS):
-            if not len(found):
-                break
-            decoder = self._redecoder if len(found) < self._batch // 2 else self.decoder
-            drawn = decoder.decode(*noise_again(seed, first_row + found, attempt, *size))
-            codes[found], position[found] = drawn
-            draws += len(found)
-            found = found[rare.find(self.codec.settled(*drawn))]
-        return Redrawn(len(codes), first, draws, len(found))
+        first, draws, attempt = len(rare), 0, 0
+        while self.rare is not None and len(rare) and attempt < ATTEMPTS:
+            decoder = self._redecoder if len(rare) < self._batch // 2 else self.decoder
+            drawn = decoder.decode(*noise_again(seed, first_row + rare, attempt, *size))
+            codes[rare], position[rare] = drawn
+            draws, attempt = draws + len(rare), attempt + 1
+            rare = rare[self.rare.find(self.codec.settled(*drawn))]
+        return Redrawn(len(codes), first, draws, len(rare))
 
     def redrawn(self, rows: int, seed: int = 0) -> Redrawn:
         """Count what `sample` draws again."""
-        if self.rare is None:
-            return Redrawn(rows, 0, 0, 0)
-        parts = []
+        counts = np.zeros(4, np.int64)
         for start, stop in _pieces(0, rows):
-            codes, position = self.decoder.decode(*self.noise(stop - start, seed, start))
-            parts.append(self._redraw(self.rare, codes, position, seed, start))
-        return Redrawn(*(sum(counts) for counts in zip(*parts, strict=True))) if parts else Redrawn(0, 0, 0, 0)
+            codes, position, rare = self._decoded(stop - start, seed, start, self.rare)
+            counts += self._redraw(codes, position, rare, seed, start)
+        return Redrawn(*counts.tolist())
 
     def _table(self, codes: npt.NDArray[np.int32], position: _Floats, first_row: int, seed: int) -> pa.Table:
         if len(codes) == 0:
