@@ -1,12 +1,13 @@
 """Fidelity of synthetic tables: ours, the peers, the published figures and the floors, under one protocol.
 
     python benchmarks/fidelity.py --data FOLDER --peers PEERS/bin/python [--tables adult …] [--seeds 5] [--jobs 2]
-        [--methods ours bootstrap independent tvae ctgan gaussian_copula] [--dcr]
-        [--variant 'protected={"training": {"codec": {"extremes": 5}}}'] [--json RESULT.json] [--markdown RESULT.md]
+        [--methods ours protected bootstrap independent tvae ctgan gaussian_copula] [--dcr]
+        [--variant 'wide={"training": {"hidden": 128}}'] [--json RESULT.json] [--markdown RESULT.md]
 
 FOLDER holds one folder a table, described as tables.py says; PEERS is the environment that peers/environment.sh makes.
 Nothing is downloaded. Each method learns the training rows with its default settings and draws as many; they are scored
-in the peers' environment (peers/fidelity.py):
+in the peers' environment (peers/fidelity.py). `ours` gives extremes and rare rows as they are, as the peers and the
+published systems do; `protected` is ours with its defaults, which withhold them:
 
     shape, trend   100 - sdmetrics' QualityReport against the training rows, in per cent
     C2ST           sdmetrics' detection metric with XGBoost, three folds: 1 - mean(2·max(.5, AUC) - 1)
@@ -45,6 +46,8 @@ from vae_core.config import TrainingConfig
 HERE = Path(__file__).parent
 PEERS = ("tvae", "ctgan", "gaussian_copula")
 FLOORS = ("bootstrap", "independent")
+UNPROTECTED = {"extremes": 1, "min_row_frequency": 1}  # of the codec
+OURS: dict[str, dict[str, Any]] = {"ours": {"training": {"codec": UNPROTECTED}}, "protected": {}}
 # The parts of the project that decide a synthetic row, beside the defaults of the configuration.
 DECISIVE = ("codec/*", "export/*", "ingest/**/*", "model/**/*", "training/*", "schema", "split")
 DECISIVE += ("generation/noise", "generation/sampler", "generation/session")
@@ -140,6 +143,12 @@ def call(command: list[Any], environment: dict[str, str], log: Path) -> str:
     return done.stdout
 
 
+def variant(settings: dict[str, Any]) -> dict[str, Any]:
+    """`ours` with these settings."""
+    training = settings.get("training", {})
+    return settings | {"training": training | {"codec": UNPROTECTED | training.get("codec", {})}}
+
+
 def jobs(arguments: argparse.Namespace) -> Iterator[Job]:
     """All trainings that were asked for, seed by seed, so that a run that is stopped has whole comparisons."""
     variants = dict(text.split("=", 1) for text in arguments.variant)
@@ -148,7 +157,7 @@ def jobs(arguments: argparse.Namespace) -> Iterator[Job]:
     for seed in range(arguments.seeds):
         for name, table in tables.items():
             for method in [*arguments.methods, *variants]:
-                settings = json.loads(variants.get(method, "{}"))
+                settings = variant(json.loads(variants[method])) if method in variants else OURS.get(method, {})
                 for half in (False, True) if arguments.dcr else (False,):
                     yield Job(table, folders[name][half], method, seed, half, settings)
 
@@ -159,7 +168,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with a folder for each table")
     parser.add_argument("--peers", required=True, help="python of the peers' environment")
     parser.add_argument("--tables", nargs="+", help="all that are described when not given")
-    methods = ("ours", *PEERS, *FLOORS)
+    methods = (*OURS, *PEERS, *FLOORS)
     parser.add_argument("--methods", nargs="+", default=methods, choices=methods)
     parser.add_argument("--variant", action="append", default=[], help="NAME=JSON: ours with settings, see ours.py")
     parser.add_argument("--seeds", type=int, default=1)
