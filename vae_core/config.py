@@ -100,6 +100,35 @@ class CodecConfig(_Strict):
     split_above: int = Field(48, ge=2, description="columns with more codes are split into coarse and fine")
 
 
+class PublicColumn(_Strict):
+    """What everybody may know of a column, so that private training needn't find it out."""
+
+    minimum: float | None = Field(None, description="numbers below count as this one; needs `maximum`")
+    maximum: float | None = None
+    levels: list[str | int | float | bool] | None = Field(None, description="of a category, all of them")
+
+    @model_validator(mode="after")
+    def _whole_range(self) -> PublicColumn:
+        if (self.minimum is None) != (self.maximum is None):
+            raise ValueError("give both `minimum` and `maximum`")
+        if self.minimum is not None and self.maximum is not None and self.minimum >= self.maximum:
+            raise ValueError("`minimum` must be below `maximum`")
+        return self
+
+
+class PrivacyConfig(_Strict):
+    """Differentially private training (docs/privacy.md)."""
+
+    epsilon: float = Field(gt=0, description="what the whole model may tell about a row, at most")
+    delta: float = Field(gt=0, lt=1, description="probability of telling more; well below 1 / rows")
+    codec_share: float = Field(0.2, gt=0, lt=1, description="of the budget, for the columns' values and marginals")
+    max_grad_norm: float = Field(1.0, gt=0, description="of a row's gradient; longer ones are shortened")
+    batch_size: int = Field(1024, ge=1, description="rows of a step, on average")
+    steps: int = Field(500, ge=1, description="fixed beforehand; the time budget may end training sooner")
+    learning_rate: float = Field(0.01, gt=0)
+    columns: dict[str, PublicColumn] = Field(default_factory=dict, description="what is public of the columns")
+
+
 class TrainingConfig(_Strict):
     """The VAE and its training."""
 
@@ -116,6 +145,7 @@ class TrainingConfig(_Strict):
     free_nats: float = Field(2.5, ge=0, description="floor on the KL, in nats a row")
     holdout: float = Field(0.1, gt=0, lt=0.5, description="share of the rows held out, at most 20,000 rows")
     device: Device = "auto"
+    privacy: PrivacyConfig | None = Field(None, description="differential privacy; needs the extra `privacy`")
     codec: CodecConfig = Field(default_factory=CodecConfig)
 
 

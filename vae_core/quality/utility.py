@@ -85,7 +85,9 @@ def utility(train: Frame, holdout: Frame, synthetic: Frame, target: str | None =
     rows = rows_for(len(columns))
     sides = [_with_target(frame, chosen).sample(rows, seed) for frame in (train, synthetic)]
     test = _with_target(holdout, chosen)
-    if min(test.rows, *(side.rows for side in sides)) < 2 * _MIN_ROWS:
+    # The trees take no column that is missing throughout.
+    columns = [i for i in columns if not any(side.missing(i).all() for side in sides)]
+    if not columns or min(test.rows, *(side.rows for side in sides)) < 2 * _MIN_ROWS:
         return Utility(name, None, nan, nan, "too few rows with a value")
     x, x_test = [matrix(side, columns) for side in sides], matrix(test, columns)
     if feature.numeric:

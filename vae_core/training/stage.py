@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.dataset as ds
 import torch
 from safetensors.torch import save_file
@@ -24,13 +23,14 @@ from vae_core.progress import Progress, silent
 from vae_core.schema import Schema
 from vae_core.split import holdout_mask
 from vae_core.store import Artifact, Store, digest_of, version_of
+from vae_core.training import rows as snapshot_rows
 from vae_core.training.calibration import calibrate
 from vae_core.training.checkpoint import Checkpoint
 from vae_core.training.device import processor
 from vae_core.training.latent import latent_use
 from vae_core.training.loop import TrainingResult, fit
+from vae_core.training.privately import learn_privately, sealed
 
-CODEC_ROWS = 2_000_000  # the codec's bins and levels are read off at most this many rows
 STAGE = "train/2"
 FEW_ROWS = 1_000  # below, users are told what to expect
 
@@ -58,32 +58,42 @@ def train(snapshot: Artifact, config: TrainingConfig, store: Store, name: str, p
     """
     inputs = {"snapshot": snapshot.digest}
     key = digest_of({"stage": STAGE, "inputs": inputs, "config": config.model_dump(mode="json")})
-    version = version_of(key)
     with store.lock("models", name):
-        checkpoint = Checkpoint(store.path("models", name, version).parent, key, version)
+        home = store.path("models", name, "any").parent
+        if config.privacy is not None:
+            key = sealed(key, home)
+        version = version_of(key)
+        checkpoint = Checkpoint(home, key, version)
         if (standing := store.find("models", name, version)) is not None:
             checkpoint.remove()
             return standing
         schema = Schema.from_dict(json.loads((snapshot.folder / "schema.json").read_text()))
-        codec, codes, values, holdout = encode_snapshot(snapshot.folder, schema, config)
-        warn_of_few(int((~holdout).sum()))
-        learned = codes[~holdout]
-        layout = Layout.from_codec(codec, learned, dependence_tree(codec, learned))
-        del learned
-        with processor():
-            result = fit(layout, codes, values, holdout, config, progress, checkpoint)
-            calibrate(result.model, Layout.from_codec(codec, codes, [v.parent for v in layout.variables]), config.seed)
-        rare = None
-        if config.codec.min_row_frequency > 1:
-            rare = RareRows.fit(codes, config.codec.min_row_frequency)
+        rare, private = None, None
+        if config.privacy is not None:
+            private = learn_privately(snapshot.folder, schema, config, progress)
+            codec, schema, layout, result = private.codec, private.schema, private.layout, private.result
+            rows, held = private.rows, (private.codes, private.values)
+        else:
+            codec, codes, values, holdout = encode_snapshot(snapshot.folder, schema, config)
+            rows, held = (int((~holdout).sum()), int(holdout.sum())), (codes[holdout], values[holdout])
+            warn_of_few(rows[0])
+            learned = codes[~holdout]
+            layout = Layout.from_codec(codec, learned, dependence_tree(codec, learned))
+            del learned
+            with processor():
+                result = fit(layout, codes, values, holdout, config, progress, checkpoint)
+                whole = Layout.from_codec(codec, codes, [v.parent for v in layout.variables])
+                calibrate(result.model, whole, config.seed)
+            if config.codec.min_row_frequency > 1:
+                rare = RareRows.fit(codes, config.codec.min_row_frequency)
         manifest = {
             "digest": key,
             "inputs": inputs,
             "config": config.model_dump(mode="json"),
             "seed": config.seed,
-            "rows": int((~holdout).sum()),
-            "holdout_rows": int(holdout.sum()),
-        }
+            "rows": rows[0],
+            "holdout_rows": rows[1],
+        } | ({} if private is None else {"privacy": private.spent})
         with store.stage("models", name, version, manifest) as folder:
             weights = {name: tensor.contiguous() for name, tensor in result.model.state_dict().items()}
             parents = json.dumps([variable.parent for variable in layout.variables])
@@ -92,8 +102,10 @@ def train(snapshot: Artifact, config: TrainingConfig, store: Store, name: str, p
             (folder / "schema.json").write_text(json.dumps(schema.to_dict(), indent=1))
             if rare is not None:
                 rare.save(folder / RARE_ROWS)
-            record = training_record(result, layout, codes[holdout], values[holdout])
+            record = training_record(result, layout, *held)
             record["protections"] = protections(codec, rare, config.codec)
+            if private is not None:
+                record["privacy"] = private.spent
             (folder / "training.json").write_text(json.dumps(record, indent=1))
         checkpoint.remove()
         return store.open("models", f"{name}@{version}")
@@ -117,25 +129,11 @@ def encode_snapshot(
     dataset = ds.dataset(folder / "data", format="parquet")
     rows = dataset.count_rows()
     holdout = holdout_mask(rows, config.holdout, config.seed)
-    wanted = np.ones(rows, bool)
-    if rows > CODEC_ROWS:
-        wanted[np.random.default_rng([config.seed, 0xC0DEC]).choice(rows, rows - CODEC_ROWS, replace=False)] = False
-    parts, start = [], 0
-    for batch in dataset.to_batches(batch_readahead=1, fragment_readahead=1):
-        parts.append(batch.filter(pa.array(wanted[start : start + len(batch)])))
-        start += len(batch)
-    codec = Codec.fit(pa.Table.from_batches(parts, dataset.schema), schema, config.codec, seed=config.seed)
+    table = snapshot_rows.chosen(dataset, snapshot_rows.for_codec(rows, config.seed))
+    codec = Codec.fit(table, schema, config.codec, seed=config.seed)
     if not codec.sub_columns:
         raise SourceError("nothing to learn: every column is an identifier, free text, constant or empty")
-    fits = max(sub.size for sub in codec.sub_columns) <= np.iinfo(np.int16).max
-    codes = np.empty((rows, len(codec.sub_columns)), np.int16 if fits else np.int32)
-    values = np.empty((rows, sum(sub.gaussian for sub in codec.sub_columns)), np.float32)
-    start = 0
-    for batch in dataset.to_batches(batch_readahead=1, fragment_readahead=1):
-        encoded, span = codec.encode(batch), slice(start, start + len(batch))
-        codes[span], values[span] = encoded.codes, encoded.values
-        start += len(batch)
-    return codec, codes, values, holdout
+    return codec, *snapshot_rows.encode(dataset, codec, rows), holdout
 
 
 def warn_of_few(rows: int) -> None:
@@ -160,7 +158,7 @@ def training_record(
         "total_seconds": round(result.seconds, 2),
         "stopped": result.stopped,
         "device": result.device,
-        "holdout_elbo": -min(result.curves.holdout_loss, default=float("nan")),
+        "holdout_elbo": -min(result.curves.holdout_loss) if result.curves.holdout_loss else None,
         "parameters": sum(p.numel() for p in result.model.parameters()),
         **use,
         "nats": column_nats(result.model, layout, held, held_values),
