@@ -17,7 +17,7 @@ from flows.train import train_task
 from vae_core.config import PipelineConfig
 from vae_core.references import default_name
 from vae_core.store import Store
-from vae_core.summary import Figure, figures, source_notes
+from vae_core.summary import Figure, figures, protection_notes, source_notes
 
 
 class RunSummary(BaseModel):
@@ -62,6 +62,7 @@ def pipeline(config: PipelineConfig) -> RunSummary:
     evaluated = evaluate_task(exported.artifact, config.evaluation, config.gate, store)
     champion = publish_evaluated(evaluated.artifact, config.gate, store)
     dataset = generated(evaluated.artifact, config.generation, store)
+    metrics = read_metrics(champion)
     summary = RunSummary(
         name=name,
         model=model.artifact,
@@ -69,8 +70,8 @@ def pipeline(config: PipelineConfig) -> RunSummary:
         rows=dataset.rows or 0,
         rows_per_second=None if dataset.skipped else round((dataset.rows or 0) / max(dataset.seconds, 1e-3)),
         report=str(champion.file("report.html")),
-        quality=figures(read_metrics(champion), config.gate),
-        notes=source_notes(Store(store).open("snapshots", snapshot.artifact)),
+        quality=figures(metrics, config.gate),
+        notes=source_notes(Store(store).open("snapshots", snapshot.artifact)) + protection_notes(metrics),
         stages=[snapshot, model, exported, evaluated, dataset],
     )
     _show(summary)

@@ -84,6 +84,13 @@ def stood(artifact: Artifact, since: datetime, stage: str | None = None) -> bool
     return datetime.fromisoformat(record["created"]) < since
 
 
+def protection_notes(metrics: dict[str, Any]) -> list[str]:
+    """What the user should know of how single people are protected: what is off, and what it could not do."""
+    from vae_core.quality.protections import warnings
+
+    return warnings(metrics.get("protections"))
+
+
 def source_notes(snapshot: Artifact) -> list[str]:
     """What the user should know of how the source was read: rows set aside, columns that can't be learned."""
     schema = Schema.from_dict(json.loads(snapshot.file("schema.json").read_text(encoding="utf-8")))

@@ -3,14 +3,16 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 
-from vae_core.config import EvaluationConfig, GateConfig, SchemaConfig, TrainingConfig
+from vae_core.config import CodecConfig, EvaluationConfig, GateConfig, SchemaConfig, TrainingConfig
 from vae_core.errors import ArtifactError, ConfigError
 from vae_core.export import export
 from vae_core.ingest import ingest
 from vae_core.quality import evaluate
+from vae_core.quality.protections import warnings
 from vae_core.store import Artifact, Store
 from vae_core.training import train
 
@@ -42,6 +44,31 @@ def test_metrics_and_report_join_the_model(store: Store, snapshot: Artifact, mod
     assert metrics["rows"]["holdout"] == 400 and metrics["rows"]["synthetic"] == 1_000
     assert metrics["latent"]["dimensions"] == 4
     assert metrics["trend_error"]["value"] > metrics["trend_error"]["floor"] > 0
+
+
+def test_the_report_says_what_is_protected_and_what_is_not(store: Store, snapshot: Artifact, model: Artifact) -> None:
+    metrics = evaluate(model, snapshot, CONFIG)
+    found, page = metrics["protections"], model.file("report.html").read_text()
+    assert (found["min_frequency"], found["extremes"], found["min_row_frequency"]) == (5, 5, 5)
+    counts = pd.read_parquet(snapshot.folder / "data")["dest"].value_counts()
+    dest = next(column for column in found["columns"] if column["name"] == "dest")
+    assert (dest["levels"], dest["level_rows"]) == ((counts < 5).sum(), counts[counts < 5].sum())
+    assert found["rare_rows"] == 4_000 and found["redrawn"]["rows"] == 1_000
+    assert "like fewer than 5 rows of the table in every column" in page and ">off<" not in page
+    assert warnings(found) == []
+
+    off = CodecConfig(min_frequency=1, extremes=1, min_row_frequency=1)
+    bare = TrainingConfig(max_steps=2, hidden=32, latent_dim=4, device="cpu", codec=off)
+    open_model = export(train(snapshot, bare, store, "open"))
+    metrics = evaluate(open_model, snapshot, CONFIG)
+    assert open_model.file("report.html").read_text().count(">off<") == 3
+    assert metrics["copies"]["unprotected"] is None
+    notes = warnings(metrics["protections"])
+    assert [note.partition(" is off")[0] for note in notes] == [
+        "protection of rare levels",
+        "protection of extremes",
+        "protection of rare rows",
+    ]
 
 
 def test_an_evaluation_that_stands_is_not_repeated(store: Store, snapshot: Artifact, model: Artifact) -> None:

@@ -56,7 +56,7 @@ def test_a_fresh_sample_scores_its_floor(good: dict[str, Any]) -> None:
         assert good[name]["bootstrap"] < good[name]["floor"]
     assert good["two_sample_auc"]["value"] == pytest.approx(0.5, abs=0.05)
     assert abs(good["utility"]["loss"]) < 0.02
-    assert good["copies"] == {"synthetic": 0, "holdout": 0}
+    assert good["copies"] == {"synthetic": 0, "holdout": 0, "unprotected": None}
     assert good["latent"] == {"kl": 3.75, "active_units": 3, "dimensions": 4}
     assert [c["column"] for c in good["left_out"]] == ["year"]
 

@@ -99,7 +99,7 @@ def evaluate(model: str, config: str | None, publish: bool, store: str | None, a
     from vae_core.references import publish as let_pass
     from vae_core.references import reference, snapshot_of
     from vae_core.store import Store
-    from vae_core.summary import figure_rows, figures
+    from vae_core.summary import figure_rows, figures, protection_notes
 
     home = Store(store or "artifacts")
     source = home.open("models", model)
@@ -107,6 +107,7 @@ def evaluate(model: str, config: str | None, publish: bool, store: str | None, a
     gate = options.section(GateConfig, config, "gate")
     with bar("evaluate", "checks") as progress:
         metrics = stage(source, snapshot_of(home, source), settings, progress, gate)
+    notes(protection_notes(metrics))
     source = home.open("models", str(source.folder))
     report = source.folder / "report.html"
     if publish:

@@ -18,7 +18,7 @@ from vae_core.schema import Schema
 from vae_core.split import holdout_mask
 from vae_core.store import Artifact, digest_of
 
-STAGE = "evaluate/2"
+STAGE = "evaluate/3"
 MAX_TRAIN_ROWS = 400_000
 """Training rows held in memory; copies are looked for among these."""
 
@@ -66,9 +66,13 @@ def evaluate(
     train, holdout = _real_rows(model, snapshot, config)
     progress(0, None, "sampling the model")
     rows = min(config.rows, train.num_rows)
-    synthetic = Sampler(model).sample(rows, config.seed)
-    samples = Samples.of(train, holdout, synthetic, schema, config)
-    del train, holdout, synthetic
+    sampler = Sampler(model)
+    synthetic, redrawn = sampler.sample(rows, config.seed), sampler.redrawn(rows, config.seed)
+    before = Sampler(model, reject=False).sample(rows, config.seed) if redrawn.first else None
+    samples = Samples.of(train, holdout, synthetic, schema, config, before)
+    del train, holdout, synthetic, before
+    if "protections" in training:
+        training["protections"]["redrawn"] = redrawn._asdict()
     metrics = measure(samples, config, training, progress)
     metrics["rows"]["table"] = snapshot.manifest["rows"]
     provenance = {

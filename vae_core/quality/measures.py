@@ -42,6 +42,7 @@ class Samples:
         holdout: real rows that were not trained on.
         synthetic: generated rows.
         real: the part of `train` that `synthetic` is compared with.
+        unprotected: what the model would have generated without drawing rare rows again; `None` when it didn't.
         floor: two disjoint samples of all real rows, each of as many rows as `real` where there are that many, of half
             of them otherwise; what they score against each other is the noise floor.
         left_out: columns that no metric reads, with the reason.
@@ -51,22 +52,31 @@ class Samples:
     holdout: Frame
     synthetic: Frame
     real: Frame
+    unprotected: Frame | None
     floor: tuple[Frame, Frame]
     left_out: list[dict[str, str]]
 
     @classmethod
     def of(
-        cls, train: pa.Table, holdout: pa.Table, synthetic: pa.Table, schema: Schema, config: EvaluationConfig
+        cls,
+        train: pa.Table,
+        holdout: pa.Table,
+        synthetic: pa.Table,
+        schema: Schema,
+        config: EvaluationConfig,
+        unprotected: pa.Table | None = None,
     ) -> Samples:
         """Prepare the tables and choose the rows that are compared, `config.rows` at most."""
-        frames = prepare({"train": train, "holdout": holdout, "synthetic": synthetic}, schema)
+        tables = {"train": train, "holdout": holdout, "synthetic": synthetic}
+        frames = prepare(tables if unprotected is None else tables | {"unprotected": unprotected}, schema)
         real = frames["train"].sample(config.rows, config.seed)
         everything = stack(frames["train"], frames["holdout"])
         order = np.random.default_rng([config.seed, 0]).permutation(everything.rows)
         half = min(real.rows, everything.rows // 2)
         floor = (everything.take(order[:half]), everything.take(order[half : 2 * half]))
         generated = frames["synthetic"].sample(config.rows, config.seed)
-        return cls(frames["train"], frames["holdout"], generated, real, floor, left_out(schema))
+        before = frames.get("unprotected")
+        return cls(frames["train"], frames["holdout"], generated, real, before, floor, left_out(schema))
 
     @property
     def floor_scale(self) -> float:
@@ -96,7 +106,7 @@ def assess(
         synthetic: generated rows, of the same schema.
         schema: says what each column is.
         config: rows compared, the utility target, the seed of sampling.
-        latent: what training.json says of the latent; `None` when unknown.
+        latent: training.json, for what it says of the latent and of protections; `None` when unknown.
         progress: told the steps done.
 
     Returns:
@@ -165,7 +175,9 @@ def measure(
     result["copies"] = {
         "synthetic": privacy.copies(samples.train, synthetic),
         "holdout": privacy.copies(samples.train, samples.holdout),
+        "unprotected": samples.unprotected and privacy.copies(samples.train, samples.unprotected),
     }
+    result["protections"] = (latent or {}).get("protections")
     distances = privacy.closest_records(samples.train, samples.holdout, synthetic, seed)
     result["dcr"] = asdict(distances) | {"floor": 0.5}
     attack = privacy.membership(samples.train, samples.holdout, synthetic, seed)

@@ -9,6 +9,7 @@ from typing import Any
 
 from vae_core.quality.frames import Frame
 from vae_core.quality.gate import Judgement
+from vae_core.quality.protections import protections
 from vae_core.quality.report import charts
 from vae_core.quality.report.cards import cards, number, percent_or_dash
 from vae_core.quality.report.marginals import Bars, Histogram, marginal, missing_shares
@@ -70,6 +71,7 @@ def render(
         worst_pairs=_WORST_PAIRS,
         triples=metrics["three_way_error"]["triples"][:_WORST_TRIPLES],
         telling=_telling(metrics),
+        protections=protections(metrics["protections"]),
         curves=_curves(training or {}),
         omissions=omissions(metrics, MAX_DRAWN, MAX_PAIRS),
         provenance={key: value for key, value in (provenance or {}).items() if value is not None},
