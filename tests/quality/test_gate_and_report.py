@@ -59,6 +59,7 @@ def test_a_fresh_sample_scores_its_floor(good: dict[str, Any]) -> None:
     assert good["copies"] == {"synthetic": 0, "holdout": 0, "unprotected": None}
     assert good["latent"] == {"kl": 3.75, "active_units": 3, "dimensions": 4}
     assert [c["column"] for c in good["left_out"]] == ["year"]
+    assert good["protections"] is None and good["privacy"] is None  # nothing is known of the model
 
 
 def test_metrics_are_json_and_repeatable(parts: dict[str, pa.Table], flights_schema: Schema) -> None:
@@ -235,3 +236,5 @@ def test_a_table_of_one_column_has_a_report() -> None:
     assert metrics["trend_error"]["value"] is None and metrics["utility"]["metric"] is None
     assert check(metrics, GateConfig(max_shape_error=1)) == []
     assert "No pair of columns" in render(metrics, samples.real, samples.synthetic, title="one")
+    private = metrics | {"privacy": {"epsilon": 3.987, "delta": 1e-5}}
+    assert "ε = <strong>3.99</strong>, δ = 1e-05" in render(private, samples.real, samples.synthetic, title="one")

@@ -106,7 +106,7 @@ def assess(
         synthetic: generated rows, of the same schema.
         schema: says what each column is.
         config: rows compared, the utility target, the seed of sampling.
-        latent: training.json, for what it says of the latent and of protections; `None` when unknown.
+        latent: training.json, for what it says of the latent, protections and privacy; `None` when unknown.
         progress: told the steps done.
 
     Returns:
@@ -177,7 +177,7 @@ def measure(
         "holdout": privacy.copies(samples.train, samples.holdout),
         "unprotected": samples.unprotected and privacy.copies(samples.train, samples.unprotected),
     }
-    result["protections"] = (latent or {}).get("protections")
+    result |= {name: (latent or {}).get(name) for name in ("protections", "privacy")}
     distances = privacy.closest_records(samples.train, samples.holdout, synthetic, seed)
     result["dcr"] = asdict(distances) | {"floor": 0.5}
     attack = privacy.membership(samples.train, samples.holdout, synthetic, seed)

@@ -103,8 +103,9 @@ def train(snapshot: Artifact, config: TrainingConfig, store: Store, name: str, p
             if rare is not None:
                 rare.save(folder / RARE_ROWS)
             record = training_record(result, layout, *held)
-            record["protections"] = protections(codec, rare, config.codec)
-            if private is not None:
+            if private is None:
+                record["protections"] = protections(codec, rare, config.codec)
+            else:  # no row was looked at, so nothing can be said of what was withheld
                 record["privacy"] = private.spent
             (folder / "training.json").write_text(json.dumps(record, indent=1))
         checkpoint.remove()
