@@ -14,13 +14,14 @@ from sklearn.datasets import load_wine
 
 from vae_core.codec import Codec
 from vae_core.codec.private import Release, count_releases, normal, public_schema, stand_in, uniform
-from vae_core.config import CodecConfig, PrivacyConfig, PublicColumn, TrainingConfig
+from vae_core.config import CodecConfig, EvaluationConfig, PrivacyConfig, PublicColumn, TrainingConfig
 from vae_core.errors import ConfigError, MissingDependencyError
 from vae_core.export import export
 from vae_core.generation import Sampler
 from vae_core.model import VAE, Layout
+from vae_core.quality.evaluation import evaluate
 from vae_core.schema import Column, Kind, Schema
-from vae_core.store import Store
+from vae_core.store import Artifact, Store
 from vae_core.training import train
 
 pytest.importorskip("opacus")
@@ -306,6 +307,17 @@ def test_the_folder_holds_no_count_of_the_rows(private):
         for column in data.get("schema", data)["columns"]:
             assert (column["nulls"], column["distinct"]) == (0, None)
             assert "public" in column["reason"]
+
+
+def test_the_report_says_what_is_covered_and_that_it_is_not(private, planes):
+    model, _ = private
+    metrics = evaluate(model, planes, EvaluationConfig(rows=500))
+    page = Artifact.load(model.folder).file("report.html").read_text()
+    assert metrics["protections"] is None
+    assert metrics["privacy"] == model.manifest["privacy"]
+    assert f"{model.manifest['privacy']['epsilon']:.2f}" in page
+    assert "This page is not covered" in page
+    assert "neither counted nor learned from" in page
 
 
 def test_a_model_is_paid_for_once(private, planes):
