@@ -133,7 +133,7 @@ class TrainingConfig(_Strict):
     """The VAE and its training."""
 
     seed: int = Field(0, ge=0)
-    max_minutes: float = Field(5.0, gt=0, description="training stops here, whatever the loss")
+    max_minutes: float = Field(8.0, gt=0, description="training stops here, whatever the loss")
     max_steps: int | None = Field(None, ge=1, description="optimiser steps; derived from the rows when not given")
     batch_size: int = Field(512, ge=2)
     learning_rate: float = Field(2e-3, gt=0)
