@@ -23,8 +23,6 @@ from vae_core.quality.evaluation import evaluate
 from vae_core.schema import Column, Kind, Schema
 from vae_core.store import Artifact, Store
 from vae_core.training import train
-
-pytest.importorskip("opacus")
 from vae_core.training.budget import Budget, epsilon, gaussian_deviation
 from vae_core.training.private import RowLosses, clipped_sum, used_tensors
 

@@ -23,7 +23,7 @@ from vae_core.codec.fitting import factorise
 from vae_core.codec.forms import DecimalForm, FloatForm, Form, IntegerForm, LevelForm, is_text, level_type
 from vae_core.codec.grid import Grid
 from vae_core.codec.storage import Array, Bools
-from vae_core.codec.temporal import TIME, WEEK, WEEKDAY, CalendarForm, TimeForm
+from vae_core.codec.temporal import PER_DAY, TIME, WEEK, WEEKDAY, CalendarForm, TimeForm
 from vae_core.config import PublicColumn, nearest
 from vae_core.errors import ConfigError
 from vae_core.schema import Column, Kind, Schema
@@ -33,7 +33,7 @@ CELLS = 256  # fine cells of a numeric part, at most
 PUBLIC_CELLS = 64  # coarse cells of a range that the configuration gives
 STEPS = 8  # coarse cells between two powers of two
 EXPONENTS = (-20, 63)
-FALSE_CELLS = 1e-3  # coarse cells without rows that are taken for full ones, expected a column
+FALSE_CELLS = 1e-5  # coarse cells without rows that are taken for full ones, expected a column
 EVIDENCE = 10  # atoms that tell the grid of a float column
 _NUMERIC_RELEASES = 3  # exact values, coarse cells, fine cells
 
@@ -143,11 +143,23 @@ def _column(
     for k, values in enumerate(form.split(array)):
         assert isinstance(values, np.ndarray)
         present = values if missing is None else values[~missing]
-        scale = 10**field.type.scale if isinstance(form, DecimalForm) else 1
-        numbers, without = _numbers(present, nulls if k == 0 and field.nullable else None, known, scale, release, rows)
+        limits = _limits(form, k, known)
+        numbers, without = _numbers(present, nulls if k == 0 and field.nullable else None, limits, release, rows)
         parts.append(numbers)
         absent |= without
     return storage.as_type(form.join(parts, [], absent if absent.any() else None), field.type)
+
+
+def _limits(form: Form, k: int, known: PublicColumn) -> tuple[float, float] | None:
+    """The range of a form's k-th part that is public, in the part's own unit."""
+    if form.parts[k] == WEEKDAY:
+        return 0, 6
+    if form.parts[k] == TIME or isinstance(form, TimeForm):
+        return 0, PER_DAY[form.type.unit] - 1
+    if known.minimum is None or known.maximum is None:
+        return None
+    scale = 10**form.type.scale if isinstance(form, DecimalForm) else 1
+    return known.minimum * scale, known.maximum * scale
 
 
 def _check(column: Column, form: Form | None, known: PublicColumn) -> None:
@@ -200,7 +212,7 @@ def _levels(
 
 
 def _numbers(
-    values: Array, nulls: int | None, known: PublicColumn, scale: int, release: Release, rows: int
+    values: Array, nulls: int | None, limits: tuple[float, float] | None, release: Release, rows: int
 ) -> tuple[Array, Bools]:
     """Numbers [rows] with the noisy marginal of `values`, and which are missing.
 
@@ -208,10 +220,8 @@ def _numbers(
     the data, those that have rows are cut, the fuller the finer, and counted again.
     """
     integral = bool(np.issubdtype(values.dtype, np.integer))
-    limits = None
-    if known.minimum is not None and known.maximum is not None:
-        ends = np.array([known.minimum * scale, known.maximum * scale])
-        limits = (np.ceil(ends[0]), np.floor(ends[1])) if integral else (ends[0], ends[1])
+    if limits is not None:
+        limits = (np.ceil(limits[0]), np.floor(limits[1])) if integral else limits
         values = np.clip(values, values.dtype.type(limits[0]), values.dtype.type(limits[1]))
     uniques, counts = np.unique(values, return_counts=True)
     noisy = release.counts(np.append(counts, nulls or 0))

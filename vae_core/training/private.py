@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import os
 import time
 
 import numpy as np
@@ -213,6 +214,8 @@ def fit_privately(
     torch.manual_seed(config.seed)
     # The noise regularises enough.
     model = VAE(layout, config.model_copy(update={"dropout": config.dropout or 0.0})).to(device)
+    # A row more in a batch shifts the others' posterior noise: if that could be known, it would give the row away.
+    torch.manual_seed(int.from_bytes(os.urandom(8), "little"))
     average = copy.deepcopy(model, {id(layout): layout}).eval().requires_grad_(False)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.privacy.learning_rate, betas=(0.9, 0.99))
     data, reals = torch.from_numpy(codes), torch.from_numpy(values)
