@@ -318,6 +318,14 @@ def test_the_report_says_what_is_covered_and_that_it_is_not(private, planes):
     assert "neither counted nor learned from" in page
 
 
+def test_columns_that_are_lost_are_told(planes, tmp_path, caplog):
+    few = PRIVACY.model_copy(update={"epsilon": 4.0})
+    model = train(planes, CONFIG.model_copy(update={"privacy": few}), Store(tmp_path), "planes")
+    codec = Codec.from_dict(json.loads(model.file("codec.json").read_text()))
+    assert "speed" in caplog.text  # 23 aeroplanes of 3,322 have one
+    assert "speed" not in {sub.column for sub in codec.sub_columns}
+
+
 def test_a_model_is_paid_for_once(private, planes):
     model, store = private
     again = train(planes, CONFIG, store, "planes")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from vae_core.errors import SourceError
 from vae_core.model import VAE, Layout
 from vae_core.model.sampling import sample
 from vae_core.progress import Progress, silent
-from vae_core.schema import Schema
+from vae_core.schema import Kind, Schema
 from vae_core.split import holdout_mask
 from vae_core.training import rows as snapshot_rows
 from vae_core.training.budget import Budget
@@ -36,6 +37,9 @@ from vae_core.training.private import fit_privately
 
 MEASURED_ROWS = 10_000  # generated rows that stand for held-out ones in training.json
 SECRET = ".privacy-secret"
+_UNLEARNED = (Kind.TEXT, Kind.EMPTY, Kind.IDENTIFIER)
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,12 @@ def learn_privately(folder: Path, schema: Schema, config: TrainingConfig, progre
     counted = snapshot_rows.chosen(dataset, learned & snapshot_rows.for_codec(rows, config.seed))
     stand = stand_in(counted, public, config.privacy.columns, release)
     del counted
+    if lost := [c.name for c in public.columns if c.kind not in _UNLEARNED and stand[c.name].null_count == len(stand)]:
+        _logger.warning(
+            "at this epsilon no value is frequent enough to be given of %s: they are written as missing (more rows, a "
+            "greater epsilon, or training.privacy.columns would help)",
+            ", ".join(lost),
+        )
     codec = Codec.fit(stand, public, config.codec)
     if not codec.sub_columns:
         raise SourceError(
