@@ -116,14 +116,14 @@ class Layout:
 
     @property
     def default_hidden(self) -> int:
-        """Width of the decoder when the configuration gives none, a multiple of 16 within [48, 256].
+        """Width of the decoder when the configuration gives none, a multiple of 16 within [64, 256].
 
         Levels are told apart by tables; what pairs of ordered columns say about each other takes hidden units
-        (docs/decisions.md). Many variables make each unit beyond 64 dear.
+        (docs/decisions.md). Many variables make each unit dear.
         """
         ordered = {variable.column for variable in self.variables if variable.ordered > 2}
-        wanted = min(2.5 * len(ordered) ** 2, max(64, 5_000 / len(self.variables)))
-        return int(np.clip(wanted // 16 * 16, 48, 256))
+        wanted = min(2.5 * len(ordered) ** 2, 5_000 / len(self.variables))
+        return int(np.clip(wanted // 16 * 16, 64, 256))
 
     def default_dropout(self, hidden: int) -> float:
         """Share of hidden units dropped when the configuration gives none: 0.1 for 64 units and 30,000 rows.
