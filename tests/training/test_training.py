@@ -19,7 +19,7 @@ from vae_core.model.sampling import sample
 from vae_core.schema import Schema
 from vae_core.store import Store
 from vae_core.training import train
-from vae_core.training.loop import evaluate, fit
+from vae_core.training.loop import TOLERANCE, evaluate, fit
 from vae_core.training.stage import encode_snapshot
 
 CONFIG = TrainingConfig(max_steps=300, hidden=32, latent_dim=4, free_nats=2.0, codec=CodecConfig(max_leaves=64))
@@ -109,15 +109,18 @@ def test_time_budget_is_kept(wine):
     assert result.seconds < 5
 
 
-def test_early_stopping_keeps_the_best_weights(wine):
+def test_early_stopping_keeps_weights_as_good_as_the_best(wine):
     """178 wines are learned by heart in some hundred steps: the held-out ELBO turns, and training stops by itself."""
     result, codes, values = wine(TrainingConfig(max_steps=4000, hidden=64, dropout=0.0, device="cpu"))
     assert result.stopped == "held-out ELBO stopped improving"
     assert result.steps < 4000
     free = TrainingConfig().free_nats
     curves = zip(result.curves.holdout_loss, result.curves.kl_curve, strict=True)
-    best, _ = min(curves, key=lambda point: point[0] + max(free - point[1], 0.0))
-    assert evaluate(result.model, codes, values)[0] == pytest.approx(best, abs=1e-3)
+    judged = [loss + max(free - kl, 0.0) for loss, kl in curves]
+    losses, kl = evaluate(result.model, codes, values)
+    kept = float(losses.mean()) + max(free - kl, 0.0)
+    assert min(judged) - 1e-3 <= kept <= min(judged) + TOLERANCE + 1e-3
+    assert judged[-1] > kept + 1e-3  # by heart, at the end
 
 
 def test_gaussian_likelihood_learns_a_real_column(tmp_path):

@@ -2,7 +2,8 @@
 
 The learning rate warms up, stays, and decays at the end (warmup-stable-decay). The end begins when the held-out ELBO
 has stopped improving, or when the steps or the time are about to run out; so early stopping still gets its decay.
-Evaluated and kept are the exponential moving averages of the weights, at their best held-out ELBO.
+Evaluated and kept are exponential moving averages of the weights: the last ones whose held-out ELBO isn't worse than
+the best by more than a standard error of the difference. Where the ELBO is flat, later weights draw better rows.
 
 All that changes on the way is in the tensors of `tensors_of` and in a `Position`: with them a killed training goes on,
 and ends with the weights of one that wasn't killed, unless it is the time that ends it.
@@ -34,6 +35,7 @@ DECAY_FROM = 0.6  # share of the steps or of the time after which the decay begi
 DECAY_LENGTH = 0.5  # of the steps before it, where early stopping begins it
 EVALUATIONS = 50
 PATIENCE = 6
+TOLERANCE = 0.05  # nats by which the weights that are kept may be worse than the best, at most: few rows tell little
 EMA_DECAY = 0.998
 
 _logger = logging.getLogger(__name__)
@@ -101,11 +103,13 @@ def fit(  # noqa: PLR0912, PLR0915 (one loop, read from top to bottom)
     max_steps = config.max_steps or default_steps(len(data), batches.size)
     evaluate_every = max(20, max_steps // EVALUATIONS)
     train_loss = torch.zeros((), device=device)  # summed since the last evaluation
+    lowest = torch.zeros(len(held), device=device)  # held-out losses of the rows when their mean was lowest
+    sums = {"train_loss": train_loss, "lowest": lowest}
 
     at = Position()
     if checkpoint is not None and (kept := checkpoint.load()) is not None:
         at = Position.from_dict(kept[1])
-        restore(kept[0], models, optimizer, train_loss)
+        restore(kept[0], models, optimizer, sums)
         started -= at.seconds
         _logger.warning("training goes on at step %s, where it was interrupted", f"{at.step:,}")
 
@@ -151,12 +155,16 @@ def fit(  # noqa: PLR0912, PLR0915 (one loop, read from top to bottom)
             train_loss.zero_()
             if not math.isfinite(mean_loss):
                 raise TrainingError(f"the loss is not finite at step {at.step}; lower `learning_rate`")
-            holdout_loss, kl = evaluate(average, held, held_values)
+            losses, kl = evaluate(average, held, held_values)
+            holdout_loss = float(losses.mean())
             # The floor counts here as in training: a latent that is given up is no improvement.
-            judged = holdout_loss + config.beta * max(config.free_nats - kl, 0.0)
+            losses += config.beta * max(config.free_nats - kl, 0.0)
+            judged = float(losses.mean())
             at.worse = 0 if judged < at.best_loss - 1e-3 else at.worse + 1
             if judged < at.best_loss:
                 at.best_loss = judged
+                lowest.copy_(losses)
+            if judged - at.best_loss <= min(standard_error(losses - lowest), TOLERANCE):
                 best.load_state_dict(average.state_dict())
             curves.steps.append(at.step)
             curves.seconds.append(round(time.monotonic() - started, 2))
@@ -171,7 +179,7 @@ def fit(  # noqa: PLR0912, PLR0915 (one loop, read from top to bottom)
                 note = f"held-out {at.curves.holdout_loss[-1]:.2f} nats, KL {at.curves.kl_curve[-1]:.1f}"
             progress(at.step, max(expected, at.step), note)
         if checkpoint is not None and checkpoint.due():
-            checkpoint.save(tensors_of(models, optimizer, train_loss), asdict(at))
+            checkpoint.save(tensors_of(models, optimizer, sums), asdict(at))
 
     best.fold()
     seconds = time.monotonic() - started
@@ -195,15 +203,20 @@ class Batches:
 
 
 @torch.no_grad()
-def evaluate(model: VAE, codes: Tensor, values: Tensor, batch_size: int = 4096) -> tuple[float, float]:
-    """Negative ELBO and KL of `codes`, nats a row, with the same posterior noise at every call."""
+def evaluate(model: VAE, codes: Tensor, values: Tensor, batch_size: int = 4096) -> tuple[Tensor, float]:
+    """Negative ELBO of each row of `codes`, float32 [n], and their KL, nats a row; always with the same noise."""
     generator = torch.Generator(codes.device).manual_seed(0)
-    loss, kl = 0.0, 0.0
+    losses, kl = [], 0.0
     for i in range(0, len(codes), batch_size):
         elbo = model(codes[i : i + batch_size].long(), values[i : i + batch_size], generator)
-        loss += float(elbo.negative) * len(elbo.mu)
+        losses.append(elbo.reconstruction.sum(dim=0) + elbo.kl.sum(dim=1))
         kl += float(elbo.kl.sum())
-    return loss / len(codes), kl / len(codes)
+    return torch.cat(losses), kl / len(codes)
+
+
+def standard_error(differences: Tensor) -> float:
+    """Of the mean of `differences` [n]; 0 for a single one."""
+    return float(differences.std(correction=0)) / math.sqrt(max(1, len(differences) - 1))
 
 
 def _decay_groups(model: VAE, weight_decay: float) -> list[dict[str, object]]:

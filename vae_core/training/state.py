@@ -33,7 +33,7 @@ class Position:
         decay_start: step at which the decay began, or None.
         decay_steps: its length.
         time_at_decay: share of the time that was spent when it began.
-        best_loss: of the weights that are kept.
+        best_loss: the lowest so far.
         worse: evaluations since the last better one.
         stopped: why training ends where it does.
         curves: what was recorded so far.
@@ -57,7 +57,7 @@ class Position:
 
 
 def tensors_of(
-    models: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, train_loss: Tensor
+    models: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, losses: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """All tensors that a training changes, and the states of torch's random numbers; not copied."""
     tensors = {
@@ -65,9 +65,10 @@ def tensors_of(
     }
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
-    tensors |= {"train_loss": train_loss, "random.cpu": torch.get_rng_state()}
-    if train_loss.is_cuda:
-        tensors["random.cuda"] = torch.cuda.get_rng_state(train_loss.device)
+    tensors |= {**losses, "random.cpu": torch.get_rng_state()}
+    device = next(iter(losses.values())).device
+    if device.type == "cuda":
+        tensors["random.cuda"] = torch.cuda.get_rng_state(device)
     return tensors
 
 
@@ -75,7 +76,7 @@ def restore(
     tensors: Mapping[str, Tensor],
     models: Mapping[str, nn.Module],
     optimizer: torch.optim.Optimizer,
-    train_loss: Tensor,
+    losses: Mapping[str, Tensor],
 ) -> None:
     """Inverse of `tensors_of`, in place."""
 
@@ -89,7 +90,9 @@ def restore(
         index, _, name = path.partition(".")
         states.setdefault(int(index), {})[name] = tensor
     optimizer.load_state_dict(optimizer.state_dict() | {"state": states})
-    train_loss.copy_(tensors["train_loss"])
+    for name, loss in losses.items():
+        loss.copy_(tensors[name])
     torch.set_rng_state(tensors["random.cpu"])
-    if train_loss.is_cuda:
-        torch.cuda.set_rng_state(tensors["random.cuda"], train_loss.device)
+    device = next(iter(losses.values())).device
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(tensors["random.cuda"], device)
