@@ -173,10 +173,12 @@ class Folder:
         return str(data.get("digest"))
 
     def keep(self, shards: Sequence[Shard]) -> list[Shard]:
-        """The shards whose files are whole: right run, rows, size and sha256. Records of the others are removed."""
+        """The shards whose files are whole: right run, rows, size and sha256. Records of damaged ones are removed."""
         sound = []
         for shard, record in self._records(shards):
-            if record is not None and all(self.place.stands(n, e["bytes"], e["sha256"]) for n, e in record.items()):
+            if record is None:
+                continue  # nothing is removed: another run may have written one by now
+            if all(self.place.stands(n, e["bytes"], e["sha256"]) for n, e in record.items()):
                 sound.append(shard)
             else:
                 self.place.remove(shard.record)
