@@ -51,6 +51,7 @@ from vae_core.generation.writer import ROW_GROUP
 from vae_core.store import Artifact, Store
 
 HERE = Path(__file__).parent
+CHUNK = 4 * BLOCK  # rows that the sampler makes at once
 
 
 def end_to_end(model: str, rows: int, workers: int, batch: int) -> dict[str, Any]:
@@ -182,23 +183,26 @@ def steps(model: str, batch: int, groups: int = 4, repeats: int = 5) -> tuple[di
     def timed(step: str, work: Callable[..., Any], *arguments: Any) -> Any:
         began = time.thread_time()
         result = work(*arguments)
-        spent.setdefault(step, []).append((time.thread_time() - began) / ROW_GROUP * 1e9)
+        spent.setdefault(step, []).append((time.thread_time() - began) / CHUNK * 1e9)
         return result
 
-    tables = []
-    for group in range(groups + 1):
-        first = group * ROW_GROUP
-        noise = timed("noise", sampler.noise, ROW_GROUP, 0, first)
+    chunks = []
+    for first in range(0, (groups + 1) * ROW_GROUP, CHUNK):
+        noise = timed("noise", sampler.noise, CHUNK, 0, first)
         codes = timed("decoder", sampler.decoder.decode, *noise)
-        tables.append(timed("values", sampler.columns, *codes, first, 0))
-    cost = {step: statistics.median(times[1:]) for step, times in spent.items()}
+        if (rare := sampler.rare) is not None:
+            timed("rare rows", lambda drawn=codes: rare.find(sampler.codec.settled(*drawn)))
+        chunks.append(timed("values", sampler.columns, *codes, first, 0))
+    part = ROW_GROUP // CHUNK
+    tables = [pa.concat_tables(chunks[start : start + part]) for start in range(0, len(chunks), part)]
+    cost = {step: statistics.median(times[part:]) for step, times in spent.items()}
 
     feeds = {"z": noise.z[:batch], "u": noise.u[:batch]} | ({"eps": noise.eps[:batch]} if noise.eps.size else {})
     sections, kinds = profile(Path(model) / "decoder.onnx", feeds)
     decoder = cost.pop("decoder")
     result = {"noise": cost["noise"]}
     result |= {f"decoder: {section}": decoder * share for section, share in sections.items()}
-    result["values"] = cost["values"]
+    result |= {step: cost[step] for step in ("rare rows", "values") if step in cost}
 
     rows, rounds = groups * ROW_GROUP, []
     with tempfile.TemporaryDirectory() as folder:
