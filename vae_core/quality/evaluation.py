@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from vae_core.config import EvaluationConfig, GateConfig
@@ -15,7 +14,7 @@ from vae_core.progress import Progress, silent
 from vae_core.quality import gate
 from vae_core.quality.measures import Samples, measure
 from vae_core.schema import Schema
-from vae_core.split import holdout_mask
+from vae_core.split import holdout_mask, rows_where
 from vae_core.store import Artifact, digest_of
 
 STAGE = "evaluate/3"
@@ -124,13 +123,4 @@ def _real_rows(model: Artifact, snapshot: Artifact, config: EvaluationConfig) ->
     if len(chosen) > MAX_TRAIN_ROWS:
         spare = np.random.default_rng([config.seed, 4]).permutation(chosen)[MAX_TRAIN_ROWS:]
         train[spare] = False
-    return _rows(dataset, train), _rows(dataset, holdout)
-
-
-def _rows(dataset: Any, wanted: npt.NDArray[np.bool_]) -> pa.Table:
-    """The rows where `wanted` (bool [rows]) is True; a batch is in memory at a time, beside what is kept."""
-    parts, start = [], 0
-    for batch in dataset.to_batches(batch_readahead=1, fragment_readahead=1):
-        parts.append(batch.filter(pa.array(wanted[start : start + len(batch)])))
-        start += len(batch)
-    return pa.Table.from_batches(parts, dataset.schema)
+    return rows_where(dataset, train), rows_where(dataset, holdout)

@@ -1,4 +1,4 @@
-"""Reading a snapshot's rows: some of them as they are, or all of them as codes, a batch at a time."""
+"""A snapshot's rows as codes, read a batch at a time, and which of them the codec is made from."""
 
 from __future__ import annotations
 
@@ -6,20 +6,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from vae_core.codec import Codec
 
 CODEC_ROWS = 2_000_000  # the codec's bins and levels are read off at most this many rows
-
-
-def chosen(dataset: Any, wanted: npt.NDArray[np.bool_]) -> pa.Table:
-    """The rows where `wanted`, bool [rows], is True."""
-    parts, start = [], 0
-    for batch in dataset.to_batches(batch_readahead=1, fragment_readahead=1):
-        parts.append(batch.filter(pa.array(wanted[start : start + len(batch)])))
-        start += len(batch)
-    return pa.Table.from_batches(parts, dataset.schema)
 
 
 def for_codec(rows: int, seed: int) -> npt.NDArray[np.bool_]:

@@ -21,7 +21,7 @@ from vae_core.errors import SourceError
 from vae_core.model import VAE, Layout, dependence_tree
 from vae_core.progress import Progress, silent
 from vae_core.schema import Schema
-from vae_core.split import holdout_mask
+from vae_core.split import holdout_mask, rows_where
 from vae_core.store import Artifact, Store, digest_of, version_of
 from vae_core.training import rows as snapshot_rows
 from vae_core.training.calibration import calibrate
@@ -130,7 +130,7 @@ def encode_snapshot(
     dataset = ds.dataset(folder / "data", format="parquet")
     rows = dataset.count_rows()
     holdout = holdout_mask(rows, config.holdout, config.seed)
-    table = snapshot_rows.chosen(dataset, snapshot_rows.for_codec(rows, config.seed))
+    table = rows_where(dataset, snapshot_rows.for_codec(rows, config.seed))
     codec = Codec.fit(table, schema, config.codec, seed=config.seed)
     if not codec.sub_columns:
         raise SourceError("nothing to learn: every column is an identifier, free text, constant or empty")
