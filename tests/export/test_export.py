@@ -128,7 +128,7 @@ feeds = {{i.name: (rng.standard_normal if i.name == "z" else rng.random)((1000, 
 codes = session.run(["codes"], feeds)[0]
 assert codes.shape == (1000, len(columns))
 assert (codes >= 0).all() and (codes.max(axis=0) < [c["size"] for c in columns]).all()
-assert len(np.unique(codes, axis=0)) > 500
+assert len(np.unique(codes, axis=0)) > 200  # 1,000 real aeroplanes have 336
 assert not [m for m in sys.modules if m.split(".")[0] in ("torch", "onnx", "vae_core", "flows")]
 print("rows", len(codes))
 """

@@ -12,7 +12,7 @@ from torch.distributions import Normal
 from vae_core.config import TrainingConfig
 from vae_core.model import VAE, Layout, Variable
 from vae_core.model.sampling import sample
-from vae_core.model.smoothing import OrdinalSmoothing
+from vae_core.model.smoothing import INTERACTION, Smoothing, joint_filter, ordinal_filter
 
 
 def variable(name, size, likelihood="categorical", parent=None, rows=1, allowed=None, edges=None, refines=None):
@@ -152,12 +152,26 @@ def test_folding_changes_nothing_but_the_weights():
     assert not torch.equal(plain, vae.decoder.embedding)
 
 
-def test_smoothing_moves_neighbours_together_within_the_order():
-    smoothing = OrdinalSmoothing([(6, 5, 1.0), (4, 0, 1.0)])
-    weights = torch.zeros(6, 1)
-    weights[2] = 1.0
-    smoothed = smoothing.rows(0, weights)[:, 0]
-    assert (smoothed[:5] > 0).all() and smoothed[2] == smoothed.max()
-    assert smoothed[5] == 0  # the missing code
-    torch.testing.assert_close(smoothing.rows(0, torch.ones(6, 1)), torch.ones(6, 1))
-    assert torch.equal(smoothing.rows(1, weights[:4]), weights[:4])
+def test_smoothing_moves_neighbours_together():
+    matrix = ordinal_filter(5, 1.0)
+    smoothed = matrix[:, 2]  # of weights that only the third code has
+    assert (smoothed > 0).all() and smoothed[2] == smoothed.max()
+    torch.testing.assert_close(matrix @ torch.ones(5), torch.ones(5))
+
+
+def test_smoothing_keeps_what_goes_with_one_column_of_a_joint_code_and_damps_the_rest():
+    members = np.array([(a, b) for a in range(3) for b in range(4) if (a, b) != (2, 3)], np.int32)
+    matrix, rng = joint_filter(members), np.random.default_rng(0)
+    main = torch.from_numpy(rng.normal(size=3)[members[:, 0]] + rng.normal(size=4)[members[:, 1]]).float()
+    torch.testing.assert_close(matrix @ main, main)
+    rest = torch.from_numpy(rng.normal(size=len(members))).float()
+    rest = rest - (matrix @ rest - INTERACTION * rest) / (1 - INTERACTION)  # orthogonal to all that goes with one
+    torch.testing.assert_close(matrix @ rest, INTERACTION * rest)
+
+
+def test_smoothing_leaves_codes_alone_that_have_nothing_in_common():
+    smoothing = Smoothing([replace(v, ordered=2 if j == 2 else 0) for j, v in enumerate(DISCRETE.variables)], [1.0] * 5)
+    for j, variable in enumerate(DISCRETE.variables):
+        weights = torch.randn(variable.size, 2)
+        same = (smoothing.rows(j, weights) == weights).all(dim=1)
+        assert same[2:].all() and same[:2].all() == (j != 2)

@@ -1,4 +1,4 @@
-"""Order of many levels: beside each other when they go with the same level of another column."""
+"""How much columns say about each other, and an order of many levels that follows from it."""
 
 from __future__ import annotations
 
@@ -28,6 +28,22 @@ def order_levels(leaves: Array, count: int, others: list[tuple[Array, int]]) -> 
         if score > best:
             best, modal = score, np.argmax(joint, axis=1)
     return np.lexsort((np.arange(count), -frequency, modal))
+
+
+def mutual_information(x: Array, y: Array, size_x: int, size_y: int) -> float:
+    """Mutual information in nats, less its expected value for independent variables (Miller 1955).
+
+    Args:
+        x: codes [n] below `size_x`.
+        y: likewise.
+        size_x: number of codes.
+        size_y: likewise.
+    """
+    joint = np.bincount(x * size_y + y, minlength=size_x * size_y).reshape(size_x, size_y) / len(x)
+    p_x, p_y = joint.sum(axis=1), joint.sum(axis=0)
+    i, k = np.nonzero(joint)
+    information = float((joint[i, k] * np.log(joint[i, k] / (p_x[i] * p_y[k]))).sum())
+    return information - (np.count_nonzero(p_x) - 1) * (np.count_nonzero(p_y) - 1) / (2 * len(x))
 
 
 def _association(joint: Array) -> float:

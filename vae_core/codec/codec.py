@@ -15,6 +15,7 @@ from vae_core.codec import storage
 from vae_core.codec.fillers import Filler
 from vae_core.codec.fitting import Withheld, fit_parts
 from vae_core.codec.forms import Form
+from vae_core.codec.joints import Joining, Joint
 from vae_core.codec.kinds import column_from_dict, fit_column
 from vae_core.codec.leaves import NumericLeaves
 from vae_core.codec.parts import Encoded, GaussianPart, Part, SubColumn
@@ -23,7 +24,7 @@ from vae_core.config import CodecConfig
 from vae_core.errors import ArtifactError, SourceError
 from vae_core.schema import Kind, Schema
 
-FORMAT = 2
+FORMAT = 3
 KNOWN_VALUES = 4096  # a longer dictionary costs more in each row group than it saves
 
 
@@ -37,14 +38,14 @@ class Codec:
         schema: of the source.
         forms: of each column, a `Form` (it has parts) or a `Filler` (it is not learned).
         parts: of all columns, in source order.
-        sub_columns: what the model sees, in source order.
+        joining: the parts' sub-columns, in source order, and how the model sees them.
         withheld: what is never given, a part each, as counted when the codec was fitted; not kept by `to_dict`.
     """
 
     schema: Schema
     forms: tuple[Form | Filler, ...]
     parts: tuple[Part | GaussianPart, ...]
-    sub_columns: tuple[SubColumn, ...]
+    joining: Joining
     withheld: tuple[Withheld, ...] = ()
 
     @classmethod
@@ -69,8 +70,20 @@ class Codec:
             for i, column in enumerate(schema.columns)
         ]
         learned = {i: form for i, form in enumerate(forms) if isinstance(form, Form)}
-        parts, subs, withheld = fit_parts(learned, arrays, schema, config)
-        return cls(schema, tuple(forms), tuple(parts), tuple(subs), tuple(withheld))
+        parts, joining, withheld = fit_parts(learned, arrays, schema, config)
+        return cls(schema, tuple(forms), tuple(parts), joining, tuple(withheld))
+
+    @cached_property
+    def sub_columns(self) -> tuple[SubColumn, ...]:
+        """What the model sees, in source order; a joint code stands where the last of its columns does."""
+        return self.joining.sub_columns()
+
+    @cached_property
+    def split_parts(self) -> list[tuple[Part, int, int]]:
+        """The parts that have a coarse and a fine code, and the indices of these two sub-columns."""
+        place = self.joining.places
+        split = (part for part in self.parts if isinstance(part, Part) and len(part.subs) == 2)
+        return [(part, place[part.subs[0]], place[part.subs[1]]) for part in split]
 
     @property
     def left_out(self) -> list[tuple[str, str]]:
@@ -125,7 +138,7 @@ class Codec:
     def encode(self, table: pa.Table | pa.RecordBatch) -> Encoded:
         """Codes int32 [n, sub-columns] and standardised reals float32 [n, Gaussian sub-columns] of rows."""
         rows = table.num_rows
-        codes = np.zeros((rows, len(self.sub_columns)), dtype=np.int32, order="F")
+        codes = np.zeros((rows, len(self.joining.plain)), dtype=np.int32, order="F")
         reals = np.zeros((rows, sum(sub.gaussian for sub in self.sub_columns)), dtype=np.float32)
         for column, own in self._parts_of.items():
             if all(not self.parts[k].subs for k in own):
@@ -140,7 +153,7 @@ class Codec:
                     part.encode(values, missing, codes, reals)
                 elif part.layout is not None:
                     part.encode(values, missing, codes)
-        return Encoded(codes, reals)
+        return Encoded(self.joining.join(codes), reals)
 
     def decode(self, codes: Array, position: Array | None, first_row: int, seed: int = 0) -> pa.RecordBatch:
         """Rows of exactly the source's schema.
@@ -160,7 +173,8 @@ class Codec:
     def decode_columns(self, codes: Array, position: Array | None, first_row: int, seed: int = 0) -> list[pa.Array]:
         """As `decode`, but columns of known values stay dictionary arrays: all that a Parquet writer needs."""
         rows = len(codes)
-        leaves = self._leaves(codes)
+        plain = self.joining.split(codes)
+        leaves = self._leaves(plain)
         arrays = []
         for column, form in enumerate(self.forms):
             if not isinstance(form, Form):
@@ -179,7 +193,7 @@ class Codec:
             for k in self._parts_of[column]:
                 part = self.parts[k]
                 if isinstance(part, GaussianPart):
-                    value, absent = part.decode(codes, position)
+                    value, absent = part.decode(plain, position)
                 else:
                     value, absent = part.decode(leaves[k], position)
                 values.append(value)
@@ -196,23 +210,25 @@ class Codec:
         """
         if not any(isinstance(part, GaussianPart) for part in self.parts):
             return codes
-        codes, reals = codes.copy(), np.empty((len(codes), self.positions), np.float32)
+        plain, reals = self.joining.split(codes), np.empty((len(codes), self.positions), np.float32)
         for part in self.parts:
             if isinstance(part, GaussianPart):
-                values, missing = part.decode(codes, position)
-                part.encode(values, missing, codes, reals)
-        return codes
+                values, missing = part.decode(plain, position)
+                part.encode(values, missing, plain.T, reals)
+        return self.joining.join(plain.T)
 
-    def _leaves(self, codes: Array) -> dict[int, Array]:
-        """Leaf of each row for each part that has leaves; determinants are never dependent themselves."""
-        by_column = np.ascontiguousarray(codes.T)
+    def _leaves(self, plain: Array) -> dict[int, Array]:
+        """Leaf of each row for each part that has leaves, of plain codes [sub-columns of the parts, n].
+
+        Determinants are never dependent themselves.
+        """
         leaves: dict[int, Array] = {}
         for k, part in enumerate(self.parts):
             if isinstance(part, Part) and part.layout is not None:
-                leaves[k] = part.layout.decode([by_column[sub] for sub in part.subs])
+                leaves[k] = part.layout.decode([plain[sub] for sub in part.subs])
         for k, part in enumerate(self.parts):
             if isinstance(part, Part) and part.table is not None:
-                at: Array = np.zeros(len(codes), dtype=np.int64)
+                at: Array = np.zeros(plain.shape[1], dtype=np.int64)
                 for n, a in enumerate(part.determinants):
                     determinant = self.parts[a]
                     assert isinstance(determinant, Part)
@@ -227,7 +243,8 @@ class Codec:
             "schema": self.schema.to_dict(),
             "forms": [form.to_dict() for form in self.forms],
             "parts": [{"gaussian_part": isinstance(part, GaussianPart), **part.to_dict()} for part in self.parts],
-            "names": [sub.name for sub in self.sub_columns],
+            "names": [sub.name for sub in self.joining.plain],
+            "joints": [joint.to_dict() for joint in self.joining.joints],
         }
 
     @classmethod
@@ -249,7 +266,8 @@ class Codec:
             subs.extend(part.sub_columns("", column, subs))  # named below
         forms = tuple(column_from_dict(form) for form in data["forms"])
         named = tuple(replace(sub, name=name) for sub, name in zip(subs, data["names"], strict=True))
-        return cls(schema, forms, tuple(parts), named)
+        joints = tuple(Joint.from_dict(joint, named) for joint in data["joints"])
+        return cls(schema, forms, tuple(parts), Joining(named, joints))
 
     @cached_property
     def digest(self) -> str:

@@ -12,6 +12,7 @@ from vae_core.codec.association import order_levels
 from vae_core.codec.dependencies import Candidate, Dependency, find
 from vae_core.codec.forms import Form, Leaves, Values, sorted_levels
 from vae_core.codec.gaussian import Gaussian
+from vae_core.codec.joints import Joining, find_joints
 from vae_core.codec.layout import Layout
 from vae_core.codec.leaves import NumericLeaves, value_limits
 from vae_core.codec.levels import Levels
@@ -112,7 +113,7 @@ class _Draft:
 
 def fit_parts(
     forms: dict[int, Form], arrays: dict[int, pa.Array], schema: Schema, config: CodecConfig
-) -> tuple[list[Part | GaussianPart], list[SubColumn], list[Withheld]]:
+) -> tuple[list[Part | GaussianPart], Joining, list[Withheld]]:
     """The parts of all columns with a form, in source order, their sub-columns, and what is withheld of them."""
     drafts = [draft for index, form in forms.items() for draft in _drafts(index, form, arrays[index], schema, config)]
     candidates = [draft.candidate() for draft in drafts]
@@ -126,7 +127,9 @@ def fit_parts(
                 np.asarray(source.uniques), source.counts, config, closed=True
             )
     _order(drafts, config)
-    return *_build(drafts, schema, config), [draft.withheld(config) for draft in drafts]
+    parts, subs = _build(drafts, schema, config)
+    joints = find_joints(parts, lambda k: drafts[k].leaf_of_id()[drafts[k].ids], subs, config.joint_codes)
+    return parts, Joining(tuple(subs), joints), [draft.withheld(config) for draft in drafts]
 
 
 def _drafts(index: int, form: Form, array: pa.Array, schema: Schema, config: CodecConfig) -> list[_Draft]:

@@ -31,6 +31,7 @@ class SubColumn:
         edges: interior edges of a Gaussian sub-column's codes, standardised, float32; codes count the edges at or below
             the value. A code past those means missing.
         ordered: how many codes, from the first, stand in the order of their values.
+        members: of a joint code, the code of each of its columns, int32 [size, columns].
     """
 
     name: str
@@ -42,6 +43,7 @@ class SubColumn:
     gaussian: bool = False
     edges: Array | None = None
     ordered: int = 0
+    members: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,12 +193,12 @@ class GaussianPart:
         reals[:, self.value] = real
 
     def decode(self, codes: Array, position: Array | None) -> tuple[Array, Bools | None]:
-        """Values [n], and where they are missing (`None`: nowhere)."""
-        real = np.zeros(len(codes), dtype=np.float32) if position is None else position[:, self.position]
+        """Values [n] of `codes` [sub-columns, n], and where they are missing (`None`: nowhere)."""
+        real = np.zeros(codes.shape[1], dtype=np.float32) if position is None else position[:, self.position]
         values = self.gaussian.decode(real)
         if len(self.subs) == 1:
             return values, None
-        missing = codes[:, self.subs[0]] == 1
+        missing = codes[self.subs[0]] == 1
         if self.nan:
             values[missing] = np.nan
             return values, None

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from vae_core.model.layout import Layout, Variable
 from vae_core.model.likelihoods import LIKELIHOODS, Likelihood
 from vae_core.model.places import PLACES
-from vae_core.model.smoothing import CUTOFF, OrdinalSmoothing
+from vae_core.model.smoothing import CUTOFF, Smoothing
 
 
 class Decoder(nn.Module):
@@ -39,7 +39,7 @@ class Decoder(nn.Module):
             0 if v.within is not None else leaves for v, leaves in zip(layout.variables, layout.leaves, strict=True)
         ]
         self.embedding = nn.Parameter(torch.randn(sum(self.own), hidden) * len(layout.sizes) ** -0.5)
-        self.smoothing = OrdinalSmoothing([(v.size, v.ordered, CUTOFF) for v in layout.variables])
+        self.smoothing = Smoothing(layout.variables, [CUTOFF] * len(layout.variables))
         # One curve an ordered column: a fine code goes on where its coarse one has put the row.
         curves = [j if v.within is None else v.within for j, v in enumerate(layout.variables) if v.places is not None]
         self.curve_of = {j: i for i, j in enumerate(dict.fromkeys(curves))}

@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from vae_core.codec import Codec
 from vae_core.codec.leaves import NumericLeaves
-from vae_core.codec.parts import Part
 from vae_core.model.places import places
 
 SMOOTHING = 10.0  # pseudo-rows
@@ -28,6 +27,7 @@ class Variable:
         parent: index of an earlier variable whose leaf selects the row of `counts`, or None.
         refines: index of the variable whose code this one refines (a fine code's coarse one), or None.
         within: index of the coarse variable, for a fine code of bins: it says where in the coarse one a number lies.
+        members: int32 [size, columns], of a joint code: the code of each of its columns.
         places: float32 [rows of its embedding, PLACES] (see `places`), for ordered codes.
         counts: float64 [rows, size], occurrences in the training rows; rows = 1 without a parent.
         possible: bool [rows, size], codes that may occur or be generated.
@@ -49,6 +49,7 @@ class Variable:
     column: str = ""
     refines: int | None = None
     within: int | None = None
+    members: npt.NDArray[np.int32] | None = None
     places: npt.NDArray[np.float32] | None = None
 
     def log_frequencies(self) -> npt.NDArray[np.float32]:
@@ -109,6 +110,7 @@ class Layout:
                     column=sub.column,
                     refines=refines[j],
                     within=within[j],
+                    members=sub.members,
                     places=_places_of(codec, codes, j, within[j]) if refines[j] is None and sub.ordered > 2 else None,
                 )
             )
@@ -189,14 +191,12 @@ def refined(codec: Codec) -> list[int | None]:
     which a quarter are atoms is not of bins.
     """
     refines: list[int | None] = [None] * len(codec.sub_columns)
-    for part in codec.parts:
-        if isinstance(part, Part) and len(part.subs) == 2:
-            coarse, fine = part.subs
-            few = codec.sub_columns[coarse].size * codec.sub_columns[fine].size <= MAX_LEAVES
-            leaves = part.leaves
-            bins = isinstance(leaves, NumericLeaves) and leaves.is_atom(np.arange(leaves.size)).mean() < 0.25
-            if few and not bins:
-                refines[fine] = coarse
+    for part, coarse, fine in codec.split_parts:
+        few = codec.sub_columns[coarse].size * codec.sub_columns[fine].size <= MAX_LEAVES
+        leaves = part.leaves
+        bins = isinstance(leaves, NumericLeaves) and leaves.is_atom(np.arange(leaves.size)).mean() < 0.25
+        if few and not bins:
+            refines[fine] = coarse
     return refines
 
 
@@ -204,11 +204,10 @@ def inside(codec: Codec) -> list[int | None]:
     """For each sub-column of `codec` that is the fine code of bins, the coarse one."""
     refines = refined(codec)
     within: list[int | None] = [None] * len(codec.sub_columns)
-    for part in codec.parts:
-        if isinstance(part, Part) and len(part.subs) == 2 and refines[part.subs[1]] is None:
-            coarse, fine = part.subs
-            if min(codec.sub_columns[coarse].ordered, codec.sub_columns[fine].ordered) > 2:
-                within[fine] = coarse
+    for _, coarse, fine in codec.split_parts:
+        ordered = min(codec.sub_columns[coarse].ordered, codec.sub_columns[fine].ordered) > 2
+        if refines[fine] is None and ordered:
+            within[fine] = coarse
     return within
 
 

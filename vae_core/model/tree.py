@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vae_core.codec import Codec
+from vae_core.codec.association import mutual_information
 from vae_core.model.layout import leaf_counts, leaf_ids, refined
 
 CELLS = 131_072  # entries of a table, at most
@@ -38,17 +39,8 @@ def dependence_tree(codec: Codec, codes: npt.NDArray[np.int32]) -> list[int | No
         if sub.parent is None and not sub.gaussian:
             for k in range(j):
                 if rows_of[k] * sub.size <= CELLS:
-                    information = _mutual_information(leaves[k], sample[j], rows_of[k], sub.size)
+                    information = mutual_information(leaves[k], sample[j], rows_of[k], sub.size)
                     if information > most:
                         best, most = k, information
         parents.append(best)
     return parents
-
-
-def _mutual_information(x: npt.NDArray[np.int64], y: npt.NDArray[np.int64], size_x: int, size_y: int) -> float:
-    """Mutual information in nats, less its expected value for independent variables (Miller 1955)."""
-    joint = np.bincount(x * size_y + y, minlength=size_x * size_y).reshape(size_x, size_y) / len(x)
-    p_x, p_y = joint.sum(axis=1), joint.sum(axis=0)
-    i, k = np.nonzero(joint)
-    information = float((joint[i, k] * np.log(joint[i, k] / (p_x[i] * p_y[k]))).sum())
-    return information - (np.count_nonzero(p_x) - 1) * (np.count_nonzero(p_y) - 1) / (2 * len(x))

@@ -27,7 +27,7 @@ from vae_core.model import VAE, Layout
 from vae_core.model.sampling import sample
 from vae_core.progress import Progress, silent
 from vae_core.schema import Kind, Schema
-from vae_core.split import holdout_mask
+from vae_core.split import holdout_mask, rows_where
 from vae_core.training import rows as snapshot_rows
 from vae_core.training.budget import Budget
 from vae_core.training.calibration import calibrate
@@ -88,7 +88,7 @@ def learn_privately(folder: Path, schema: Schema, config: TrainingConfig, progre
     budget = Budget.plan(config.privacy, int(learned.sum()), releases)
     release = Release.of(budget.codec_noise_multiplier, budget.delta - budget.accounted_delta, of_unknown)
     public = public_schema(schema)
-    counted = snapshot_rows.chosen(dataset, learned & snapshot_rows.for_codec(rows, config.seed))
+    counted = rows_where(dataset, learned & snapshot_rows.for_codec(rows, config.seed))
     stand = stand_in(counted, public, config.privacy.columns, release)
     del counted
     if lost := [c.name for c in public.columns if c.kind not in _UNLEARNED and stand[c.name].null_count == len(stand)]:
@@ -97,7 +97,8 @@ def learn_privately(folder: Path, schema: Schema, config: TrainingConfig, progre
             "greater epsilon, or training.privacy.columns would help)",
             ", ".join(lost),
         )
-    codec = Codec.fit(stand, public, config.codec)
+    # The stand-in's columns know nothing of each other, so nothing can be read off it that they might share.
+    codec = Codec.fit(stand, public, config.codec.model_copy(update={"joint_codes": 1}))
     if not codec.sub_columns:
         raise SourceError(
             f"nothing to learn at this epsilon: no value of any column stands in more than {release.threshold:.0f} "

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vae_core.model.layout import Variable
 from vae_core.model.likelihoods.base import Likelihood
-from vae_core.model.smoothing import CUTOFF, FINE_CUTOFF, OrdinalSmoothing
+from vae_core.model.smoothing import CUTOFF, FINE_CUTOFF, Smoothing
 
 IMPOSSIBLE = -1e9  # a logit whose softmax is exactly 0 in float32
 
@@ -32,9 +32,7 @@ class Categorical(Likelihood):
             bias[block, : variable.size] = variable.log_frequencies()
             mask[block, : variable.size] = np.where(variable.possible, 0.0, IMPOSSIBLE)
         self.weight = nn.Parameter(torch.randn(len(variables), hidden, width) * 0.1 * hidden**-0.5)
-        self.smoothing = OrdinalSmoothing(
-            [(width, v.ordered, CUTOFF if v.within is None else FINE_CUTOFF) for v in variables]
-        )
+        self.smoothing = Smoothing(variables, [CUTOFF if v.within is None else FINE_CUTOFF for v in variables])
         self.bias = nn.Parameter(torch.from_numpy(bias))
         self.starts: Tensor
         self.mask: Tensor
