@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+from unittest.mock import patch
 
+import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vae_core.ingest.lexical import Block, clean, take
+from vae_core.ingest import lexical
+from vae_core.ingest.lexical import Block, clean, count_lines, take
 
 # Few characters, so that every neighbourhood of quotes, edges and spaces comes up.
 soup = st.text(st.sampled_from('"",,\n\n  a0x7\t\r'), max_size=60).map(lambda text: text.replace("\r", "\r\n"))
@@ -35,10 +39,11 @@ def automaton(text: str, delimiter: str) -> list[bool]:
     return mask
 
 
-def cleaned(text: str, delimiter: str) -> Block | None:
-    """The rows of a whole file, as they are parsed."""
+def cleaned(text: str, delimiter: str, tile: int = 1 << 18) -> Block | None:
+    """The rows of a whole file, as they are parsed, looked at in tiles of so many bytes."""
     rows = take(text.encode(), delimiter, last=True)
-    return None if rows is None else clean(rows, delimiter)
+    with patch.object(lexical, "_TILE", tile):
+        return None if rows is None else clean(rows, delimiter)
 
 
 @settings(max_examples=500, deadline=None)
@@ -59,8 +64,8 @@ def test_rows_end_outside_quotes(text: str, delimiter: str, last: bool) -> None:
 
 
 @settings(max_examples=500, deadline=None)
-@given(soup, st.sampled_from(",;\t"))
-def test_blanks_go_that_touch_an_edge_outside_quotes(text: str, delimiter: str) -> None:
+@given(soup, st.sampled_from(",;\t"), st.integers(1, 70))
+def test_blanks_go_that_touch_an_edge_outside_quotes(text: str, delimiter: str, tile: int) -> None:
     text = text.replace(",", delimiter)
     mask = automaton(text, delimiter)
     blank = [c in " \t" and c != delimiter and not inside for c, inside in zip(text, mask, strict=True)]
@@ -70,7 +75,7 @@ def test_blanks_go_that_touch_an_edge_outside_quotes(text: str, delimiter: str) 
         for i in places:
             at_end = not 0 <= i + beside < len(text)
             removed[i] |= blank[i] and (at_end or edge[i + beside] or removed[i + beside])
-    block = cleaned(text, delimiter)
+    block = cleaned(text, delimiter, tile)
     if block is not None:
         assert block.data.tobytes().decode() == "".join(c for c, gone in zip(text, removed, strict=True) if not gone)
 
@@ -96,7 +101,8 @@ def test_only_spaces_around_values_go(rows: list[list[str]], spaces: int) -> Non
     assert block.data.tobytes() == plain.encode()
 
 
-def test_leading_zeros() -> None:
+@pytest.mark.parametrize("tile", [1, 2, 3, 1 << 18])
+def test_leading_zeros(tile: int) -> None:
     for text, expected in {
         "1,0\n": 0,
         "0,0.5\n": 0,
@@ -108,9 +114,22 @@ def test_leading_zeros() -> None:
         '1,"007"\n': 1,
         "1, 007\n": 1,
         "10:05,2024-01-02\n": 0,
+        "0a,0-,0.1\n": 1,
         "1,0": 0,
         "": 0,
         "  ": 0,
     }.items():
-        block = cleaned(text, ",")
+        block = cleaned(text, ",", tile)
         assert (0 if block is None else block.leading_zeros) == expected, text
+
+
+def test_a_delimiter_behind_a_zero_makes_no_code() -> None:
+    block = cleaned("0;1;00\n0;0;5\n", ";")
+    assert block is not None
+    assert block.leading_zeros == 1
+
+
+def test_lines_are_counted_across_tiles() -> None:
+    data = b"a\n\nb\r\n" * 50
+    with patch.object(lexical, "_TILE", 7):
+        assert count_lines(np.frombuffer(data, np.uint8)) == data.count(b"\n")

@@ -17,8 +17,8 @@ Bytes = npt.NDArray[np.uint8]
 Places = npt.NDArray[np.intp]
 Mask = npt.NDArray[np.bool_]
 
-_NEWLINE, _RETURN, _SPACE, _TAB, _QUOTE, _ZERO, _NINE, _X = b'\n\r \t"09x'
-_TILE = 1 << 17  # temporary arrays of a tile stay in the cache
+_NEWLINE, _RETURN, _QUOTE, _ZERO = b'\n\r"0'
+_TILE = 1 << 18  # temporary arrays of a tile stay in the cache; many small steps would wait for the interpreter
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class Block:
 
     Attributes:
         data: UTF-8, without the spaces around values.
-        leading_zeros: how many values start with 0 and another digit, or with 0x; too high rather than too low.
+        leading_zeros: how many values start with 0 and, behind it, a digit, a letter or any other character from "0" on
+            that isn't the delimiter; too high rather than too low.
     """
 
     data: Bytes
@@ -94,7 +95,7 @@ def clean(rows: Rows, delimiter: str) -> Block:
 
 def count_lines(data: Bytes) -> int:
     """How many lines end in these bytes."""
-    return int(np.count_nonzero(data == _NEWLINE))
+    return sum(int(np.count_nonzero(data[start : start + _TILE] == _NEWLINE)) for start in range(0, len(data), _TILE))
 
 
 def _end(buffer: bytes, quotes: Places, *, last: bool) -> int:
@@ -139,7 +140,7 @@ def _beside_edges(data: Bytes, blanks: list[int], delimiter: str, *, quoted: boo
 
     When one does, zeros aren't counted to the end: they are counted again in what is left without blanks.
     """
-    zeros = _going_on(data[1:2]) if len(data) and data[0] == _ZERO else 0
+    zeros = int(len(data) > 1 and data[0] == _ZERO and bool(_goes_on(data[1:2], delimiter)))
     if blanks and (data[0] in blanks or data[-1] in blanks):
         return zeros, True
     for start in range(0, len(data), _TILE):
@@ -151,38 +152,49 @@ def _beside_edges(data: Bytes, blanks: list[int], delimiter: str, *, quoted: boo
                 return zeros, True
         if quoted:
             edge |= tile == _QUOTE
-        edge = edge[:-2]
-        edge &= tile[1:-1] == _ZERO
-        zeros += _going_on(tile[np.flatnonzero(edge) + 2])
+        code = edge[:-2]
+        code &= tile[1:-1] == _ZERO
+        code &= _goes_on(tile[2:], delimiter)
+        zeros += int(np.count_nonzero(code))
     return zeros, False
 
 
 def _stripped(data: Bytes, blanks: list[int], quotes: Places, delimiter: str) -> Bytes:
     """The rows without runs of blanks that stand beside an edge of a value, outside quotes."""
-    blank = _is_one(data, *blanks)
-    edge = _is_one(data, _NEWLINE, _RETURN, ord(delimiter))
-    removed = np.zeros(len(data), bool)
-    removed[[0, -1]] = True  # the ends of the data are edges
-    removed[1:] |= edge[:-1]
-    removed[:-1] |= edge[1:]
-    removed &= blank
+    kept = np.empty(len(data), bool)
+    runs = False
+    for start in range(0, len(data), _TILE):
+        before = min(start, 1)
+        tile = data[start - before : start + _TILE + 1]
+        edge, blank = _is_one(tile, _NEWLINE, _RETURN, ord(delimiter)), _is_one(tile, *blanks)
+        runs = runs or bool((blank[1:] & blank[:-1]).any())
+        blank[1:-1] &= edge[:-2] | edge[2:]  # not at the ends of the data, which are edges
+        kept[start : start + _TILE] = ~blank[before : before + _TILE]
     if len(quotes):
-        where = np.flatnonzero(removed)
-        removed[where] = np.searchsorted(quotes, where) % 2 == 0
-    # What is left of longer runs, from either side.
-    blank &= ~removed
-    for step, front in ((1, removed[:-1] & blank[1:]), (-1, removed[1:] & blank[:-1])):
+        where = np.flatnonzero(~kept)
+        kept[where[np.searchsorted(quotes, where) % 2 == 1]] = True
+    if runs:
+        _strip_runs(_is_one(data, *blanks), kept)
+    return data[kept]
+
+
+def _strip_runs(blank: Mask, kept: Mask) -> None:
+    """Take from `kept` the blanks that stand beside one that isn't kept, from either side."""
+    blank &= kept
+    for step, front in ((1, ~kept[:-1] & blank[1:]), (-1, ~kept[1:] & blank[:-1])):
         where = np.flatnonzero(front) + (step > 0)
         while len(where):
-            removed[where] = True
-            where = where[(where > 0) & (where < len(data) - 1)] + step
-            where = where[blank[where] & ~removed[where]]
-    return data[~removed]
+            kept[where] = False
+            where = where[(where > 0) & (where < len(kept) - 1)] + step
+            where = where[blank[where] & kept[where]]
 
 
-def _going_on(after: Bytes) -> int:
-    """How many of these characters, each behind a leading zero, make it the start of a code."""
-    return int(np.count_nonzero(((after >= _ZERO) & (after <= _NINE)) | (after | 32 == _X)))
+def _goes_on(after: Bytes, delimiter: str) -> Mask:
+    """Which of these characters, behind a leading zero, make it the start of a code, or at least not a number alone."""
+    going: Mask = after >= _ZERO
+    if ord(delimiter) >= _ZERO:
+        going &= after != ord(delimiter)
+    return going
 
 
 def _places_exactly(buffer: bytes, delimiter: str) -> Places:

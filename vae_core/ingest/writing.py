@@ -22,7 +22,7 @@ from vae_core.ingest.readers import Reader, Rejected
 from vae_core.ingest.types import TypesWidened, check_names, check_types, is_text
 from vae_core.progress import Progress
 from vae_core.schema import Schema
-from vae_core.store import write_json
+from vae_core.store import to_json
 
 DATA = "data/part-00000.parquet"
 REJECTED = "rejected.parquet"
@@ -121,7 +121,7 @@ def _write_once(
     if refused.count:
         notes.append(f"{reader.label}: {refused.count:,} malformed rows are kept aside in {REJECTED}")
     schema = Schema(arrow, columns, rows, tuple(notes))
-    write_json(folder / SCHEMA, schema.to_dict())
+    (folder / SCHEMA).write_bytes(to_json(schema.to_dict()))  # the store syncs all files of the folder at the end
     return schema, refused.count
 
 

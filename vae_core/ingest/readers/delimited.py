@@ -23,15 +23,15 @@ from vae_core.errors import SourceError
 from vae_core.ingest import dialect as dialects
 from vae_core.ingest.dialect import Dialect
 from vae_core.ingest.lexical import Block, Rows, clean, count_lines, take
+from vae_core.ingest.profile import bounds
 from vae_core.ingest.readers.base import FilesReader, MixedColumn, Rejected, Wishes
 from vae_core.ingest.sources import SourceFile, one_line, reading
 from vae_core.ingest.types import TypesWidened, join, storable
 
-BLOCK = 4 << 20
+BLOCK = 2 << 20  # the first and the last block are worked on alone, so they are small
 _LONGEST_ROW = 64 << 20
 _WORKERS = 8
 _CODE = r"^[+-]?0[0-9xX]"
-_ZERO_CODE = r"^0[0-9xX]"
 _MANY_DIGITS = r"^[+-]?[0-9]{16,}$"
 _EXACT = 2.0**53
 
@@ -231,12 +231,12 @@ class DelimitedReader(FilesReader):
     def _not_numbers(self, place: _Place, block: Block, table: pa.Table, types: _Types) -> Iterator[str]:
         """Columns that look like numbers but are codes: leading zeros, or more digits than a number keeps."""
         suspects = {}
-        if block.leading_zeros and block.leading_zeros != _leading_zeros_elsewhere(table):
+        if block.leading_zeros and block.leading_zeros != _leading_zeros_elsewhere(table, place.dialect.delimiter):
             suspects = {name: _CODE for name, kind in types.items() if pt.is_integer(kind) or pt.is_floating(kind)}
         for name, kind in types.items():
             if pt.is_floating(kind) and name not in suspects:
                 column = table.column(name)
-                if pt.is_floating(column.type) and _largest(column) >= _EXACT:
+                if pt.is_floating(column.type) and max(map(abs, bounds(column) or (0,))) >= _EXACT:
                     suspects[name] = _MANY_DIGITS
         if suspects:
             text, _ = self._arrow(place, block, dict.fromkeys(suspects, pa.string()))
@@ -302,22 +302,17 @@ def _located(place: _Place, block: Block, invalid: list[Any]) -> Iterator[Reject
         position, counted = start + len(text), start
 
 
-def _leading_zeros_elsewhere(table: pa.Table) -> int:
-    """How many values of text and times of day, which aren't taken for numbers, are written with a leading zero."""
+def _leading_zeros_elsewhere(table: pa.Table, delimiter: str) -> int:
+    """The `Block.leading_zeros` of text and of times of day, which aren't taken for numbers; never too many."""
     found = 0
+    going_on = rf"^0[^\x00-/\x{ord(delimiter):02x}]"
     for column in table.columns:
         if pt.is_string(column.type):
             zeros = column.filter(pc.starts_with(column, "0"))
-            found += pc.sum(pc.match_substring_regex(zeros, _ZERO_CODE)).as_py() or 0
+            found += pc.sum(pc.match_substring_regex(zeros, going_on)).as_py() or 0
         elif pt.is_time(column.type):
             found += pc.sum(pc.less(pc.hour(column), 10)).as_py() or 0
     return found
-
-
-def _largest(column: pa.ChunkedArray) -> float:
-    """The largest magnitude in a column of numbers, 0 when it has none."""
-    bounds = pc.min_max(column).as_py()
-    return max((abs(bound) for bound in bounds.values() if bound is not None), default=0.0)
 
 
 def _read_full(stream: BinaryIO, size: int) -> bytes:
