@@ -6,6 +6,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -185,10 +186,11 @@ class Artifact:
 
 def record_files(folder: Path) -> dict[str, dict[str, Any]]:
     """Size and sha256 of every file under `folder`, each fsynced with its folder."""
-    files = {}
-    for name, size in _content(LocalPlace(folder).sizes()).items():
-        fsync_file(folder / name)
-        files[name] = {"bytes": size, "sha256": hash_file(folder / name)}
+    sizes = _content(LocalPlace(folder).sizes())
+    with ThreadPoolExecutor(4, "vaesynth-fsync") as threads:  # the disk's waiting overlaps with the hashing
+        synced = threads.map(lambda name: fsync_file(folder / name), sizes)
+        files = {name: {"bytes": size, "sha256": hash_file(folder / name)} for name, size in sizes.items()}
+        list(synced)  # raises what a thread raised
     for inner, _, _ in os.walk(folder):
         fsync_folder(Path(inner))
     return files
