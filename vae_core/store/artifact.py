@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -188,11 +189,11 @@ def record_files(folder: Path) -> dict[str, dict[str, Any]]:
     """Size and sha256 of every file under `folder`, each fsynced with its folder."""
     sizes = _content(LocalPlace(folder).sizes())
     with ThreadPoolExecutor(4, "vaesynth-fsync") as threads:  # the disk's waiting overlaps with the hashing
-        synced = threads.map(lambda name: fsync_file(folder / name), sizes)
+        synced = threads.map(fsync_file, [folder / name for name in sizes])
+        named = threads.map(fsync_folder, [Path(inner) for inner, _, _ in os.walk(folder)])
         files = {name: {"bytes": size, "sha256": hash_file(folder / name)} for name, size in sizes.items()}
-        list(synced)  # raises what a thread raised
-    for inner, _, _ in os.walk(folder):
-        fsync_folder(Path(inner))
+        for _ in chain(synced, named):  # raises what a thread raised
+            pass
     return files
 
 
