@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import shutil
+import sys
 import tempfile
 import time
 import zipfile
@@ -23,6 +24,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from vae_core.config import SchemaConfig, SourceConfig
 from vae_core.errors import SourceError
