@@ -47,6 +47,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from vae_core.config import GenerationConfig
 from vae_core.generation import BLOCK, Sampler, generate
 from vae_core.generation.generate import cores
+from vae_core.generation.parquet import PACKED, is_packed
 from vae_core.generation.writer import ROW_GROUP
 from vae_core.store import Artifact, Store
 
@@ -161,6 +162,7 @@ def written(tables: list[pa.Table], compression: str, path: Path | None) -> tupl
         compression=compression,
         compression_level=1 if compression == "zstd" else None,
         use_dictionary=[field.name for field in schema if pa.types.is_dictionary(field.type)],
+        column_encoding={field.name: PACKED for field in schema if is_packed(field.type)},
         write_page_checksum=True,
         store_schema=False,
     )

@@ -18,6 +18,16 @@ from vae_core.generation.shards import Run, Shard
 
 ROW_GROUP = 16 * BLOCK
 _LEVELS = {"zstd": 1}
+PACKED = "DELTA_BINARY_PACKED"
+
+
+def is_packed(type_: pa.DataType) -> bool:
+    """Whether a column is written in as many bits as the differences of its values need, before compression.
+
+    That leaves the compressor little to do: a third of the time for integers, at about the bytes. Times stay as they
+    are: an hour is 3.6e9 microseconds, and packed they take twice the bytes. Parquet packs no other type.
+    """
+    return bool(pa.types.is_integer(type_) or pa.types.is_date(type_))
 
 
 class ParquetFile:
@@ -55,6 +65,7 @@ class ParquetFile:
             compression=self._run.compression,
             compression_level=_LEVELS.get(self._run.compression),
             use_dictionary=[field.name for field in physical if pa.types.is_dictionary(field.type)],
+            column_encoding={field.name: PACKED for field in physical if is_packed(field.type)},
             write_page_checksum=True,
             store_schema=False,
         )

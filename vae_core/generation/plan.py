@@ -17,7 +17,7 @@ from vae_core.generation.sampler import Sampler
 from vae_core.generation.shards import Run, Shard, whole_blocks
 from vae_core.store import Artifact, digest_of
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _SMALLEST = 8 * ROW_GROUP  # rows of a shard
 _BYTES = 256e6  # of a shard
 
