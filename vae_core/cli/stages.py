@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -150,6 +151,9 @@ def generate(
     as_json: bool,
 ) -> None:
     """Write N rows of MODEL as Parquet: a name (its champion), name@version or a path."""
+    # Arrow's default, mimalloc, keeps what another thread let go of: 30 to 60 MB more, which come sooner or later.
+    # Read when pyarrow is imported, below.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     from vae_core.config import GenerationConfig
     from vae_core.generation import generate as stage
     from vae_core.progress import bar
