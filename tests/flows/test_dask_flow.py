@@ -47,7 +47,8 @@ def test_ranges_of_shards_are_tasks_and_write_the_bytes_of_the_local_engine(
 def test_a_scheduler_that_is_not_there_is_one_line(finished: Finished, pipeline: Program, tmp_path: Path) -> None:
     nobody = f"tcp://127.0.0.1:{free_port()}"
     config = configured(finished, tmp_path, "dask", engine="dask", scheduler=nobody)
-    ended = pipeline("run", config, cwd=tmp_path)
+    # As long as Dask's own configuration says: half a minute, when it isn't told otherwise.
+    ended = pipeline("run", config, cwd=tmp_path, DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT="2s")
     told = [line for line in ended.err.splitlines() if line.startswith("error: ")]
     assert ended.code == 2 and len(told) == 1 and told[0].startswith(f"error: no Dask scheduler answers at {nobody}")
     assert "Traceback" not in ended.err
