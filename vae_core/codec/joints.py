@@ -6,15 +6,15 @@ draws once instead of once a column.
 
 from __future__ import annotations
 
+import heapq
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from vae_core.codec.association import mutual_information
 from vae_core.codec.parts import GaussianPart, Part, SubColumn
 from vae_core.codec.storage import Array, Bools
 
@@ -22,8 +22,7 @@ _LEAST = 0.005  # nats: columns that say less about each other stay apart
 _SUPPORT = 50  # rows a combination, on average, at least
 _CELLS = 16_384  # combinations, seen or not
 _UNIT = 16  # codes that a matrix product computes for the price of one
-_SAMPLE = 20_000  # rows on which columns are compared, fewer where there are many columns
-_WORK = 500_000_000  # codes compared, at most
+_SAMPLE = 400_000  # rows times columns on which columns are compared, about
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,28 +90,37 @@ def find_joints(
         limit: combinations of a joint code, at most.
     """
     parents = {sub.parent for sub in subs}
-    groups = [
-        _Group((sub,), (subs[sub].size,), leaves(k).astype(np.uint8))
+    free = [
+        (sub, leaves(k).astype(np.uint8))
         for k, part in enumerate(parts)
         if len(part.subs) == 1 and _is_free(subs[sub := part.subs[0]], limit) and sub not in parents
     ]
-    if len(groups) < 2:
+    if len(free) < 2:
         return ()
-    step = max(1, len(groups[0].codes) // max(2_000, min(_SAMPLE, _WORK // len(groups) ** 2)))
-    gain = {pair: _information(*pair, step) for pair in combinations(groups, 2)}
-    while gain:
-        pair = max(gain, key=gain.__getitem__)
-        if gain[pair] < _LEAST:
-            break
-        merged = _merged(*pair, limit)
-        if merged is None:
-            del gain[pair]
-            continue
-        gain = {other: value for other, value in gain.items() if not set(other) & set(pair)}
-        groups = [group for group in groups if group not in pair]
-        gain |= {(group, merged): _information(group, merged, step) for group in groups}
-        groups.append(merged)
-    return tuple(sorted((g.joint() for g in groups if len(g.members) > 1), key=lambda joint: joint.members))
+    rows = len(free[0][1])
+    sample = slice(None, None, max(1, rows // max(_SAMPLE // len(free), 2_000)))
+    limit = min(limit, rows // _SUPPORT)
+    groups: list[_Group] = []  # never shrinks; what has been merged is no longer in `alone`
+    alone: set[int] = set()
+    heap: list[tuple[float, int, int]] = []
+
+    def add(group: _Group) -> None:
+        others = sorted(alone)
+        for other, information in zip(others, _information(group, [groups[k] for k in others], limit), strict=True):
+            if information >= _LEAST:
+                heapq.heappush(heap, (-information, other, len(groups)))
+        alone.add(len(groups))
+        groups.append(group)
+
+    for sub, codes in free:
+        add(_Group((sub,), (subs[sub].size,), codes, sample))
+    while heap:
+        _, a, b = heapq.heappop(heap)
+        if {a, b} <= alone and _fits(merged := groups[a].merged(groups[b]), groups[a], groups[b], limit):
+            alone -= {a, b}
+            add(merged)
+    joints = (groups[k].joint() for k in alone if len(groups[k].members) > 1)
+    return tuple(sorted(joints, key=lambda joint: joint.members))
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,22 +130,42 @@ class _Group:
     members: tuple[int, ...]
     sizes: tuple[int, ...]
     codes: Array
+    sample: slice
 
     @cached_property
     def counts(self) -> Array:
         """Rows of each tuple."""
-        return np.bincount(self.codes, minlength=int(np.prod(self.sizes)))
+        return np.bincount(self.codes, minlength=math.prod(self.sizes))
 
     @cached_property
     def seen(self) -> int:
         """Number of tuples that occur; of a single sub-column, of its codes."""
         return self.sizes[0] if len(self.members) == 1 else int(np.count_nonzero(self.counts))
 
-    @property
-    def units(self) -> int:
-        return -(-self.seen // _UNIT)
+    @cached_property
+    def sampled(self) -> Array:
+        """Which tuple each row of the sample has, of those that occur in it, int64 [rows]."""
+        return np.unique(self.codes[self.sample], return_inverse=True)[1]
+
+    @cached_property
+    def indicators(self) -> Array:
+        """The same as uint8 [rows, tuples]: 1 where the row has the tuple."""
+        return np.eye(self.sampled.max() + 1, dtype=np.uint8)[self.sampled]
+
+    @cached_property
+    def entropy(self) -> float:
+        """In nats, in the sample."""
+        p = self.indicators.mean(axis=0)
+        return float(-(p * np.log(p)).sum())
+
+    def merged(self, other: _Group) -> _Group:
+        """Both as one."""
+        codes = self.codes.astype(np.int64) * math.prod(other.sizes) + other.codes
+        small = np.min_scalar_type(math.prod(self.sizes + other.sizes))
+        return _Group(self.members + other.members, self.sizes + other.sizes, codes.astype(small), self.sample)
 
     def joint(self) -> Joint:
+        """What the codec keeps."""
         order = np.argsort(self.members)
         seen = np.argsort(-self.counts, kind="stable")[: self.seen]
         codes = np.stack(np.unravel_index(seen, self.sizes), axis=1).astype(np.int32)
@@ -154,19 +182,36 @@ def _is_free(sub: SubColumn, limit: int) -> bool:
     return few and sub.parent is None and not sub.position and not sub.gaussian and sub.ordered <= 2
 
 
-def _merged(a: _Group, b: _Group, limit: int) -> _Group | None:
-    size = int(np.prod(b.sizes))
-    if int(np.prod(a.sizes)) * size > _CELLS:
-        return None
-    merged = _Group(a.members + b.members, a.sizes + b.sizes, a.codes.astype(np.int16) * np.int16(size) + b.codes)
-    fits = merged.seen <= min(limit, len(a.codes) / _SUPPORT) and merged.units <= a.units + b.units
-    return merged if fits else None
+def _units(codes: int) -> int:
+    return -(-codes // _UNIT)
 
 
-def _information(a: _Group, b: _Group, step: int) -> float:
-    """Mutual information in nats."""
-    x, y = (np.unique(group.codes[::step], return_inverse=True)[1] for group in (a, b))
-    return mutual_information(x, y, int(x.max()) + 1, int(y.max()) + 1)
+def _fits(merged: _Group, a: _Group, b: _Group, limit: int) -> bool:
+    return merged.seen <= limit and _units(merged.seen) <= _units(a.seen) + _units(b.seen)
+
+
+def _information(group: _Group, others: list[_Group], limit: int) -> list[float]:
+    """Mutual information of a group and each of the others, in nats, less its expectation for independent ones.
+
+    It is 0 where the sample alone has more than `limit` combinations, or there are too many tuples to number.
+    """
+    if not others:
+        return []
+    rows, own = len(group.sampled), group.indicators.shape[1]
+    widths = np.array([other.indicators.shape[1] for other in others])
+    starts = np.cumsum(np.append(0, widths[:-1]))
+    by_tuple = np.argsort(group.sampled, kind="stable")
+    indicators = np.concatenate([other.indicators for other in others], axis=1)[by_tuple]
+    # A product of matrices would do, but a BLAS with threads is slow on a busy machine.
+    firsts = np.searchsorted(group.sampled[by_tuple], np.arange(own))
+    counts = np.add.reduceat(indicators, firsts, axis=0, dtype=np.int32)
+    terms = (counts * np.log(np.maximum(counts, 1))).sum(axis=0)
+    entropy = np.log(rows) - np.add.reduceat(terms, starts) / rows
+    chance = (own - 1) * (widths - 1) / (2 * rows)
+    found = group.entropy + np.array([other.entropy for other in others]) - entropy - chance
+    cells = np.array([math.prod(group.sizes + other.sizes) for other in others])
+    few = (np.add.reduceat(np.count_nonzero(counts, axis=0), starts) <= limit) & (cells <= _CELLS)
+    return [float(value) for value in np.where(few, found, 0.0)]
 
 
 @dataclass(frozen=True, eq=False)
