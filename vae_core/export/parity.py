@@ -18,7 +18,9 @@ from vae_core.model.sampling import sample
 
 ROWS = 4096
 MAX_LOGIT_DIFFERENCE = 1e-3
-MIN_EQUAL_ROWS = 0.995  # a draw within a rounding error of a boundary may fall on the other side of it
+# A draw within a rounding error of a boundary may fall on the other side of it: about 1 of 10,000 does.
+MAX_UNEQUAL_ROWS = 0.005
+MAX_UNEQUAL_DRAWS = 2.5e-4  # more rows than that may differ where a row has many draws
 
 
 def measure(model: VAE, decoder: onnx.ModelProto, encoder: onnx.ModelProto, logits: list[str]) -> dict[str, Any]:
@@ -66,7 +68,8 @@ def measure(model: VAE, decoder: onnx.ModelProto, encoder: onnx.ModelProto, logi
         "equal_rows": float(same.mean()),
         "max_posterior_difference": posterior,
     }
-    if max(difference, posterior) > MAX_LOGIT_DIFFERENCE or result["equal_rows"] < MIN_EQUAL_ROWS:
+    unequal = max(MAX_UNEQUAL_ROWS, MAX_UNEQUAL_DRAWS * len(layout.variables))
+    if max(difference, posterior) > MAX_LOGIT_DIFFERENCE or 1 - result["equal_rows"] > unequal:
         raise TrainingError(f"the exported ONNX graphs differ from torch: {result}")
     return result
 
