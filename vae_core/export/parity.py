@@ -18,9 +18,10 @@ from vae_core.model.sampling import sample
 
 ROWS = 4096
 MAX_LOGIT_DIFFERENCE = 1e-3
-# A draw within a rounding error of a boundary may fall on the other side of it: about 1 of 10,000 does.
+# A draw within a rounding error of a boundary between two codes may fall on the other side of it. Where a row has many
+# boundaries, more rows do: a share of about 7e-6 for each code was measured on tables of 500 columns and 50,000 levels.
 MAX_UNEQUAL_ROWS = 0.005
-MAX_UNEQUAL_DRAWS = 2.5e-4  # more rows than that may differ where a row has many draws
+MAX_UNEQUAL_PER_CODE = 2.5e-5
 
 
 def measure(model: VAE, decoder: onnx.ModelProto, encoder: onnx.ModelProto, logits: list[str]) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def measure(model: VAE, decoder: onnx.ModelProto, encoder: onnx.ModelProto, logi
         "equal_rows": float(same.mean()),
         "max_posterior_difference": posterior,
     }
-    unequal = max(MAX_UNEQUAL_ROWS, MAX_UNEQUAL_DRAWS * len(layout.variables))
+    unequal = max(MAX_UNEQUAL_ROWS, MAX_UNEQUAL_PER_CODE * sum(layout.sizes))
     if max(difference, posterior) > MAX_LOGIT_DIFFERENCE or 1 - result["equal_rows"] > unequal:
         raise TrainingError(f"the exported ONNX graphs differ from torch: {result}")
     return result
