@@ -24,6 +24,7 @@ from vae_core.cli import call
 from vae_core.config import GenerationConfig
 from vae_core.errors import ArtifactError, ConfigError, StorageError
 from vae_core.generation import BLOCK, generate
+from vae_core.generation.shards import Folder, Run
 from vae_core.generation.verify import unfinished, verify
 from vae_core.store import Artifact, Place, Store, place_of
 from vae_core.store.s3 import S3Place
@@ -261,3 +262,15 @@ def test_records_and_manifest_hold_no_credentials(model: Artifact, bucket: str, 
 def test_other_addresses_are_refused(address: str) -> None:
     with pytest.raises(ConfigError, match="s3://bucket/prefix"):
         place_of(address)
+
+
+def test_many_begin_at_the_same_moment(bucket: str) -> None:
+    run = Run("digest", "model", seed=1, rows=BLOCK, rows_per_shard=BLOCK, compression="zstd")
+
+    def begin(i: int) -> bool:
+        folder = Folder(place_of(f"s3://{bucket}/{i // 8}"), run)
+        folder.prepare(resume=True)
+        return folder.prepared()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(begin, range(200)))

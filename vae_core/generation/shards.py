@@ -138,15 +138,17 @@ class Folder:
             ConfigError: it holds an unfinished dataset and `resume` is off, or files of something else.
         """
         self.place.sweep()
+        # Listed before the owner is read: other runs may begin here now, and write nothing before their owner.
+        there = [name for name in self.place.sizes() if not name.startswith(_LOCK) and not _begun(name)]
         owner = self._owner()
         if owner is None:
-            there = [name for name in self.place.sizes() if not name.startswith((_RECORDS, _LOCK)) and not _begun(name)]
-            if there:
+            if foreign := [name for name in there if not name.startswith(_RECORDS)]:
                 raise ConfigError(
-                    f"{self.place}: not empty, and not a dataset of vaesynth (it has {there[0]}); choose another folder"
+                    f"{self.place}: not empty, and not a dataset of vaesynth (it has {foreign[0]}); "
+                    "choose another folder"
                 )
             # Two runs may come here at the same time: the one that creates this file owns the folder.
-            if self.place.create(_RUN, to_json(vars(self.run))):
+            if not there and self.place.create(_RUN, to_json(vars(self.run))):
                 return
             owner, resume = self._owner(), True
         if owner != self.run.digest:
@@ -165,12 +167,9 @@ class Folder:
         return self._owner() == self.run.digest
 
     def _owner(self) -> str | None:
-        """Digest of the run that this folder was made for; None when it wasn't made by a run at all."""
+        """Digest of the run that this folder was made for; None where that isn't written down."""
         data = _json(self.place, _RUN)
-        if data is None:  # nothing but a beginning of the file: a run was killed at its first step
-            records = [name for name in self.place.sizes() if name.startswith(_RECORDS) and not _begun(name)]
-            return "unreadable" if records else None
-        return str(data.get("digest"))
+        return None if data is None else str(data.get("digest"))
 
     def keep(self, shards: Sequence[Shard]) -> list[Shard]:
         """The shards whose files are whole: right run, rows, size and sha256. Records of damaged ones are removed."""
