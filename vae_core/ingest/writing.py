@@ -95,11 +95,11 @@ def _write_once(
                 arrow = table.schema.with_metadata(
                     without_columns(table.schema.metadata, set(reader.columns) - set(kept))
                 )
-            if pending is not None:
-                pending.result()
-            pending = thread.submit(data.add, table.replace_schema_metadata(arrow.metadata))
+            before, pending = pending, thread.submit(data.add, table.replace_schema_metadata(arrow.metadata))
             for profile, column in zip(profiles, table.columns, strict=True):
                 profile.add(column)
+            if before is not None:
+                before.result()
             rows += len(table)
             progress(rows)
         if pending is not None:
