@@ -16,7 +16,10 @@ ROWS = 3_000
 
 
 def household(seed: int = 0, rows: int = ROWS) -> pa.Table:
-    """Sex goes with relation, vote and colour with region; a split column and a Gaussian one stand between them."""
+    """Sex goes with relation, vote and colour with region, and so does the label, which stands last.
+
+    A split column and a Gaussian one stand between them.
+    """
     rng = np.random.default_rng(seed)
     relation, region = rng.integers(0, 5, rows), rng.integers(0, 4, rows)
     sex = np.where(relation < 2, relation, rng.integers(0, 2, rows))
@@ -30,6 +33,7 @@ def household(seed: int = 0, rows: int = ROWS) -> pa.Table:
             "vote": pa.array([f"v{k}" for k in vote]),
             "region": pa.array([f"g{k}" for k in region]),
             "colour": pa.array([f"c{k}" for k in colour]),
+            "label": pa.array(rng.random(rows) < (1 + region) / 5),
         }
     )
 
@@ -45,7 +49,7 @@ def joined(codec: Codec) -> list[list[str]]:
 def test_rows_come_back_and_new_rows_have_combinations_of_the_source(fit, random_codes):
     table = household()
     codec = fit(table, likelihoods={"weight": "gaussian"})
-    assert joined(codec) == [["relation", "sex"], ["vote", "region", "colour"]]
+    assert joined(codec) == [["relation", "sex"], ["vote", "region", "colour"]]  # the label has a head of its own
 
     encoded = codec.encode(table)
     assert encoded.codes.shape == (ROWS, len(codec.sub_columns))

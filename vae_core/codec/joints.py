@@ -1,7 +1,8 @@
 """Columns of few levels that share a code: the number of the combination of their levels.
 
 What such columns say about each other is then exact, a combination that never occurs is never made, and the decoder
-draws once instead of once a column.
+draws once instead of once a column. What all others say about one of them is learned less well than by a code of its
+own; so the last column, by custom the one that is to be predicted, keeps its own.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def find_joints(
     """Choose which sub-columns share a code: those that say most about each other, while that costs nothing.
 
     A joint code has at most `limit` combinations, no more than its members' codes need when each is rounded up to 16,
-    and rows enough for each.
+    and rows enough for each. The table's last column is left alone.
 
     Args:
         parts: of all columns.
@@ -92,7 +93,7 @@ def find_joints(
     parents = {sub.parent for sub in subs}
     free = [
         (sub, leaves(k).astype(np.uint8))
-        for k, part in enumerate(parts)
+        for k, part in enumerate(parts[:-1])
         if len(part.subs) == 1 and _is_free(subs[sub := part.subs[0]], limit) and sub not in parents
     ]
     if len(free) < 2:
