@@ -14,17 +14,18 @@ import pyarrow as pa
 from vae_core.codec import storage
 from vae_core.codec.fillers import Filler
 from vae_core.codec.fitting import Withheld, fit_parts
-from vae_core.codec.forms import Form
+from vae_core.codec.forms import Form, IntegerForm
 from vae_core.codec.joints import Joining, Joint
 from vae_core.codec.kinds import column_from_dict, fit_column
 from vae_core.codec.leaves import NumericLeaves
 from vae_core.codec.parts import Encoded, GaussianPart, Part, SubColumn
+from vae_core.codec.relations import Relation, find_relations, numbers
 from vae_core.codec.storage import Array
 from vae_core.config import CodecConfig
 from vae_core.errors import ArtifactError, SourceError
 from vae_core.schema import Kind, Schema
 
-FORMAT = 3
+FORMAT = 4
 KNOWN_VALUES = 4096  # a longer dictionary costs more in each row group than it saves
 
 
@@ -39,6 +40,7 @@ class Codec:
         forms: of each column, a `Form` (it has parts) or a `Filler` (it is not learned).
         parts: of all columns, in source order.
         joining: the parts' sub-columns, in source order, and how the model sees them.
+        relations: the columns that others nearly say, each after those.
         withheld: what is never given, a part each, as counted when the codec was fitted; not kept by `to_dict`.
     """
 
@@ -46,6 +48,7 @@ class Codec:
     forms: tuple[Form | Filler, ...]
     parts: tuple[Part | GaussianPart, ...]
     joining: Joining
+    relations: tuple[Relation, ...] = ()
     withheld: tuple[Withheld, ...] = ()
 
     @classmethod
@@ -70,8 +73,12 @@ class Codec:
             for i, column in enumerate(schema.columns)
         ]
         learned = {i: form for i, form in enumerate(forms) if isinstance(form, Form)}
-        parts, joining, withheld = fit_parts(learned, arrays, schema, config)
-        return cls(schema, tuple(forms), tuple(parts), joining, tuple(withheld))
+        relations = find_relations({i: arrays[i] for i in learned}, schema, config)
+        for relation in relations:
+            if relation.is_time:
+                forms[relation.column] = learned[relation.column] = IntegerForm(arrays[relation.column].type)
+        parts, joining, withheld = fit_parts(learned, arrays, schema, config, relations)
+        return cls(schema, tuple(forms), tuple(parts), joining, tuple(relations), tuple(withheld))
 
     @cached_property
     def sub_columns(self) -> tuple[SubColumn, ...]:
@@ -105,6 +112,11 @@ class Codec:
         ]
 
     @cached_property
+    def _relation_of(self) -> dict[int, Relation]:
+        """The relation of each column that has one."""
+        return {relation.column: relation for relation in self.relations}
+
+    @cached_property
     def positions(self) -> int:
         """Number of position inputs of `decode`."""
         return sum(sub.position or sub.gaussian for sub in self.sub_columns)
@@ -123,7 +135,7 @@ class Codec:
         known = {}
         for column, own in self._parts_of.items():
             form, part = self.forms[column], self.parts[own[0]]
-            if isinstance(form, Form) and len(own) == 1 and isinstance(part, Part):
+            if isinstance(form, Form) and len(own) == 1 and isinstance(part, Part) and column not in self._relation_of:
                 leaves, kind = part.leaves, self.schema.arrow.field(column).type
                 plain = pa.types.is_integer(kind) or pa.types.is_float32(kind) or pa.types.is_float64(kind)
                 if (
@@ -140,14 +152,18 @@ class Codec:
         rows = table.num_rows
         codes = np.zeros((rows, len(self.joining.plain)), dtype=np.int32, order="F")
         reals = np.zeros((rows, sum(sub.gaussian for sub in self.sub_columns)), dtype=np.float32)
+        names = [column.name for column in self.schema.columns]
+        sources = {k: storage.whole(table.column(names[k])) for r in self.relations for k in r.sources}
         for column, own in self._parts_of.items():
             if all(not self.parts[k].subs for k in own):
                 continue
             form = self.forms[column]
             assert isinstance(form, Form)
-            array = storage.whole(table.column(self.schema.columns[column].name))
+            array = storage.whole(table.column(names[column]))
             missing = storage.missing_mask(array)
-            for k, values in zip(own, form.split(array), strict=True):
+            relation = self._relation_of.get(column)
+            split = form.split(array) if relation is None else [relation.rest(numbers(array), sources)]
+            for k, values in zip(own, split, strict=True):
                 part = self.parts[k]
                 if isinstance(part, GaussianPart):
                     part.encode(values, missing, codes, reals)
@@ -175,10 +191,12 @@ class Codec:
         rows = len(codes)
         plain = self.joining.split(codes)
         leaves = self._leaves(plain)
-        arrays = []
-        for column, form in enumerate(self.forms):
+        arrays: dict[int, pa.Array] = {}
+        last = [relation.column for relation in self.relations]  # a column's sources come before it
+        for column in [*(k for k in range(len(self.forms)) if k not in last), *last]:
+            form = self.forms[column]
             if not isinstance(form, Form):
-                arrays.append(form.fill(first_row, rows, seed))
+                arrays[column] = form.fill(first_row, rows, seed)
                 continue
             if column in self._known:
                 (k,) = self._parts_of[column]
@@ -186,7 +204,7 @@ class Codec:
                 assert isinstance(part, Part)
                 leaf, absent = part.present(leaves[k])
                 indices = storage.from_numbers(leaf, pa.int32(), absent)
-                arrays.append(pa.DictionaryArray.from_arrays(indices, self._known[column]))
+                arrays[column] = pa.DictionaryArray.from_arrays(indices, self._known[column])
                 continue
             missing: Array | None = None
             values = []
@@ -199,9 +217,11 @@ class Codec:
                 values.append(value)
                 if absent is not None:
                     missing = absent if missing is None else missing | absent
+            if column in self._relation_of:
+                values = [self._relation_of[column].restore(values[0], arrays)]
             own = [part.leaves for k in self._parts_of[column] if isinstance(part := self.parts[k], Part)]
-            arrays.append(form.join(values, own, missing))
-        return arrays
+            arrays[column] = form.join(values, own, missing)
+        return [arrays[column] for column in range(len(self.forms))]
 
     def settled(self, codes: Array, position: Array) -> Array:
         """The codes, integers [n, sub-columns], that `encode` gives to what `decode` makes of these.
@@ -245,6 +265,7 @@ class Codec:
             "parts": [{"gaussian_part": isinstance(part, GaussianPart), **part.to_dict()} for part in self.parts],
             "names": [sub.name for sub in self.joining.plain],
             "joints": [joint.to_dict() for joint in self.joining.joints],
+            "relations": [relation.to_dict() for relation in self.relations],
         }
 
     @classmethod
@@ -267,7 +288,8 @@ class Codec:
         forms = tuple(column_from_dict(form) for form in data["forms"])
         named = tuple(replace(sub, name=name) for sub, name in zip(subs, data["names"], strict=True))
         joints = tuple(Joint.from_dict(joint, named) for joint in data["joints"])
-        return cls(schema, forms, tuple(parts), Joining(named, joints))
+        relations = tuple(Relation.from_dict(relation) for relation in data["relations"])
+        return cls(schema, forms, tuple(parts), Joining(named, joints), relations)
 
     @cached_property
     def digest(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from vae_core.codec.leaves import NumericLeaves, value_limits
 from vae_core.codec.levels import Levels
 from vae_core.codec.pairs import find_pairs
 from vae_core.codec.parts import GaussianPart, Part, SubColumn
+from vae_core.codec.relations import Relation, numbers
 from vae_core.codec.storage import Array, Bools
 from vae_core.config import CodecConfig
 from vae_core.schema import Kind, Schema
@@ -112,10 +114,19 @@ class _Draft:
 
 
 def fit_parts(
-    forms: dict[int, Form], arrays: dict[int, pa.Array], schema: Schema, config: CodecConfig
+    forms: dict[int, Form],
+    arrays: dict[int, pa.Array],
+    schema: Schema,
+    config: CodecConfig,
+    relations: Sequence[Relation] = (),
 ) -> tuple[list[Part | GaussianPart], Joining, list[Withheld]]:
     """The parts of all columns with a form, in source order, their sub-columns, and what is withheld of them."""
-    drafts = [draft for index, form in forms.items() for draft in _drafts(index, form, arrays[index], schema, config)]
+    rests = {r.column: r.rest(numbers(arrays[r.column]), arrays) for r in relations}
+    drafts = [
+        draft
+        for index, form in forms.items()
+        for draft in _drafts(index, form, arrays[index], rests.get(index), schema, config)
+    ]
     candidates = [draft.candidate() for draft in drafts]
     found = find(candidates)
     for b, dependency in (found | find_pairs(candidates, found, config.min_frequency)).items():
@@ -132,12 +143,14 @@ def fit_parts(
     return parts, Joining(tuple(subs), joints), [draft.withheld(config) for draft in drafts]
 
 
-def _drafts(index: int, form: Form, array: pa.Array, schema: Schema, config: CodecConfig) -> list[_Draft]:
+def _drafts(
+    index: int, form: Form, array: pa.Array, rest: Array | None, schema: Schema, config: CodecConfig
+) -> list[_Draft]:
     name = schema.columns[index].name
     wants_gaussian = schema.columns[index].likelihood == "gaussian"
     missing = storage.missing_mask(array)
     drafts = []
-    for suffix, values in zip(form.parts, form.split(array), strict=True):
+    for suffix, values in zip(form.parts, form.split(array) if rest is None else [rest], strict=True):
         gaussian = wants_gaussian and not isinstance(values, pa.Array) and len(form.parts) == 1
         ids, uniques, counts = factorise(values, missing)
         leaves: Leaves

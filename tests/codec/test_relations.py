@@ -1,0 +1,192 @@
+"""Sums add up, and what comes after something else still does; what is coded is only what is left."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Callable
+from decimal import Decimal
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vae_core.codec import Codec
+from vae_core.schema import Kind
+
+Fit = Callable[..., Codec]
+ROWS = 4_000
+START = np.datetime64("2024-01-01T00:00:00", "s")
+
+
+def bills(seed: int = 0, wrong: float = 0.0) -> dict[str, np.ndarray]:
+    """Fares in cents, tips and tolls on them, and the total, to which some drivers add something."""
+    rng = np.random.default_rng(seed)
+    fare = (rng.lognormal(2.5, 0.6, ROWS) * 100).astype(np.int64)
+    tip = np.where(rng.random(ROWS) < 0.4, 0, (fare * rng.uniform(0.1, 0.3, ROWS)).astype(np.int64))
+    toll = rng.choice([0, 0, 0, 0, 694], ROWS)
+    extra = np.where(rng.random(ROWS) < wrong, rng.choice([50, 275], ROWS), 0)
+    return {"fare": fare, "tip": tip, "toll": toll, "total": fare + tip + toll + extra}
+
+
+KINDS: dict[str, Callable[[np.ndarray], pa.Array]] = {
+    "integer": pa.array,
+    "cents": lambda x: pa.array(x / 100),
+    "decimal": lambda x: pa.array([Decimal(int(v)) / 100 for v in x], pa.decimal128(9, 2)),
+    "noise": lambda x: pa.array((x / 100).astype(np.float32).astype(np.float64)),  # as files of single floats give
+}
+
+
+def in_cents(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    values = column.to_numpy(zero_copy_only=False) if isinstance(column, pa.Array) else column.to_numpy()
+    values = values.astype(np.float64)
+    return np.rint(values if pa.types.is_integer(column.type) else values * 100).astype(np.int64)
+
+
+def off(table: pa.Table | pa.RecordBatch) -> np.ndarray:
+    """What the total has more than its parts."""
+    return in_cents(table["total"]) - sum(in_cents(table[name]) for name in ("fare", "tip", "toll"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sums_add_up(kind: str, fit: Fit, random_codes, positions) -> None:
+    table = pa.table({name: KINDS[kind](values) for name, values in bills().items()})
+    codec = fit(table, extremes=1)
+    (relation,) = codec.relations
+    assert (relation.column, relation.sources, relation.coefficients) == (3, (0, 1, 2), (1.0, 1.0, 1.0))
+    codes = random_codes(codec, 5_000)
+    given = codec.decode(codes, positions(codec, 5_000), 0)
+    low, high = np.quantile(in_cents(table["total"]), [0, 1])
+    inside = (in_cents(given["total"]) > low) & (in_cents(given["total"]) < high)
+    assert inside.mean() > 0.5 and np.abs(off(given)[inside]).max() <= (2 if kind == "noise" else 0)  # of rounding
+    assert low <= in_cents(given["total"]).min() and in_cents(given["total"]).max() <= high
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sum_that_is_wrong_at_times_is_so_in_its_ways_only(kind: str, fit: Fit, random_codes, positions) -> None:
+    table = pa.table({name: KINDS[kind](values) for name, values in bills(wrong=0.2).items()})
+    codec = fit(table)
+    assert [(r.column, r.sources) for r in codec.relations] == [(3, (0, 1, 2))]
+    codes = codec.encode(table).codes
+    again = codec.decode(codes, positions(codec, ROWS), 0)
+    near = 2 if kind == "noise" else 0  # of rounding
+    assert (np.abs(off(again) - off(table)) <= near).mean() > 0.99  # but where a total would lie beyond the extremes
+    drawn = codec.decode(random_codes(codec, 5_000), positions(codec, 5_000), 0)
+    total = in_cents(drawn["total"])
+    inside = (total > total.min()) & (total < total.max())
+    assert np.abs(off(drawn)[inside, None] - [0, 50, 275]).min(axis=1).max() <= near
+
+
+@given(
+    coefficients=st.lists(st.sampled_from([-2.0, -1.0, 0.5, 1.0, 3.0]), min_size=1, max_size=3),
+    constant=st.sampled_from([0.0, -7.5, 100.0]),
+    missing=st.floats(0, 0.3),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=25, deadline=None)
+def test_what_is_coded_is_lossless(
+    fit: Fit, coefficients: list[float], constant: float, missing: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    parts = [rng.integers(0, 300, ROWS).astype(np.float64) for _ in coefficients]
+    unrelated = rng.integers(0, 300, ROWS)
+    total = constant + sum(c * part for c, part in zip(coefficients, parts, strict=True))
+    absent = rng.random(ROWS) < missing
+    columns = {f"part {k}": pa.array(part) for k, part in enumerate(parts)}
+    columns |= {"unrelated": pa.array(unrelated), "total": pa.array(total, mask=absent)}
+    table = pa.table(columns)
+    codec = fit(table, extremes=1, min_frequency=1, max_leaves=4_096)
+    again = codec.decode(codec.encode(table).codes, None, 0)
+    assert pa.Table.from_batches([again]).equals(table)
+    assert all(len(columns) - 2 not in (*relation.sources, relation.column) for relation in codec.relations)
+
+
+def trips(kind: pa.DataType, seed: int = 0) -> pa.Table:
+    """Departures over 60 days and arrivals minutes later, now and then none."""
+    rng = np.random.default_rng(seed)
+    left = START + rng.integers(0, 60 * 86_400, ROWS).astype("timedelta64[s]")
+    there = left + rng.lognormal(6.5, 0.8, ROWS).astype("timedelta64[s]")
+    if pa.types.is_date(kind):
+        there = left + rng.integers(0, 3, ROWS).astype("timedelta64[D]")
+    absent = rng.random(ROWS) < 0.1
+    plain = pa.timestamp("s") if pa.types.is_date(kind) else kind
+    return pa.table(
+        {
+            "arrival": pa.array(there, mask=absent).cast(plain).cast(kind),
+            "departure": pa.array(left).cast(plain).cast(kind),
+            "length": rng.normal(size=ROWS),
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.timestamp("s"), pa.timestamp("us"), pa.timestamp("ns", "Europe/Berlin"), pa.date32()]
+)
+def test_what_comes_after_still_does(kind: pa.DataType, fit: Fit, random_codes, positions) -> None:
+    table = trips(kind)
+    codec = fit(table)
+    assert [(r.column, r.sources, r.is_time) for r in codec.relations] == [(0, (1,), True)]
+    codec = Codec.from_dict(json.loads(json.dumps(codec.to_dict())))
+    given = codec.decode(random_codes(codec, 5_000), positions(codec, 5_000), 0)
+    assert given.schema.equals(table.schema)
+    both = np.array(
+        [(a, d) for a, d in zip(given["arrival"].to_pylist(), given["departure"].to_pylist(), strict=True) if a]
+    )
+    assert len(both) < 5_000
+    late = np.array([a - d for a, d in both])
+    assert late.min() >= dt.timedelta(0) and late.max() < dt.timedelta(days=2.5)
+
+
+def test_bytes_dont_depend_on_the_batch(fit: Fit, random_codes, positions) -> None:
+    table = trips(pa.timestamp("us"))
+    for name, values in bills(wrong=0.1).items():
+        table = table.append_column(name, pa.array(values / 100))
+    codec = fit(table)
+    assert len(codec.relations) == 2
+    codes, position = random_codes(codec, 3_000), positions(codec, 3_000)
+    whole = codec.decode(codes, position, 0)
+    for start, stop in ((0, 1), (1, 1_000), (1_000, 3_000)):
+        assert codec.decode(codes[start:stop], position[start:stop], start).equals(whole.slice(start, stop - start))
+
+
+def test_a_moment_is_told_by_the_nearest_earlier_one(fit: Fit) -> None:
+    rng = np.random.default_rng(0)
+    ordered = START + rng.integers(0, 400 * 86_400, ROWS).astype("timedelta64[s]")
+    packed = ordered + rng.integers(3_600, 9_000, ROWS).astype("timedelta64[s]")
+    sent = packed + rng.integers(600, 1_200, ROWS).astype("timedelta64[s]")
+    born = START - rng.integers(0, 20_000, ROWS).astype("timedelta64[D]").astype("timedelta64[s]")
+    codec = fit(pa.table({"sent": sent, "ordered": ordered, "born": born, "packed": packed}))
+    assert [(r.column, r.sources) for r in codec.relations] == [(3, (1,)), (0, (3,))]
+
+
+def test_what_is_only_alike_is_no_relation(fit: Fit, weather: pa.Table) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 1_000, ROWS)
+    alike = pa.table({"x": x, "y": x + rng.integers(-30, 30, ROWS), "z": rng.integers(0, 1_000, ROWS)})
+    assert not fit(alike).relations
+    assert not fit(weather).relations  # the felt temperature is no sum
+
+
+def test_shares_of_a_whole_are_no_sum(fit: Fit) -> None:
+    """The last is what the others leave, but small shares would drown in the errors of the large ones."""
+    shares = np.random.default_rng(0).dirichlet([0.05] * 4, ROWS).round(6)
+    shares[:, 3] = (1 - shares[:, :3].sum(axis=1)).round(6)
+    assert not fit(pa.table(dict(zip("abcd", shares.T, strict=True)))).relations
+
+
+def test_few_values_and_what_is_looked_up_stay_codes(fit: Fit) -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 5, ROWS), rng.integers(0, 5, ROWS)
+    assert not fit(pa.table({"a": a, "b": b, "sum": a + b})).relations
+    hour, minute = rng.integers(0, 24, ROWS), rng.integers(0, 12, ROWS) * 5
+    clock = fit(pa.table({"clock": 100 * hour + minute, "hour": hour, "minute": minute}))
+    assert not clock.relations
+    assert clock.dependencies == [(("clock",), "hour"), (("clock",), "minute")]
+
+
+def test_categories_and_gaussian_columns_take_no_part(fit: Fit) -> None:
+    table = pa.table({name: pa.array(values) for name, values in bills().items()})
+    assert not fit(table, kinds={"total": Kind.CATEGORICAL}).relations
+    assert not fit(table, likelihoods={"total": "gaussian"}).relations
