@@ -190,3 +190,17 @@ def test_categories_and_gaussian_columns_take_no_part(fit: Fit) -> None:
     table = pa.table({name: pa.array(values) for name, values in bills().items()})
     assert not fit(table, kinds={"total": Kind.CATEGORICAL}).relations
     assert not fit(table, likelihoods={"total": "gaussian"}).relations
+
+
+def test_what_was_found_is_said_in_words(fit: Fit) -> None:
+    parts = bills()
+    parts["total"] = parts["fare"] * 2 - parts["tip"] + parts["toll"] - 150
+    table = trips(pa.timestamp("s")).drop_columns("length")
+    for name, values in (parts | {"place": parts["fare"] % 40}).items():
+        table = table.append_column(name, pa.array(values))
+    town = np.array([f"town {k // 4}" for k in table["place"].to_numpy()])
+    assert fit(table.append_column("town", pa.array(town))).laws == [
+        ("arrival", "is departure + a time"),
+        ("total", "is 2 × fare - tip + toll - 150, or off by what it is at times"),
+        ("town", "follows from place"),
+    ]

@@ -26,6 +26,7 @@ TRAINING = {
     "total_seconds": 12.5,
     "stopped": "steps",
     "explained": 2.5,
+    "laws": [["distance", "follows from origin and dest"]],
 }
 CONFIG = EvaluationConfig(rows=1_200)
 
@@ -187,7 +188,7 @@ def hostile_page() -> str:
         samples.real,
         samples.synthetic,
         title=HOSTILE,
-        training=TRAINING | {"stopped": HOSTILE},
+        training=TRAINING | {"stopped": HOSTILE, "laws": [[HOSTILE, HOSTILE]]},
         provenance={HOSTILE: HOSTILE},
         judgements=judge(metrics, GateConfig(max_shape_error=0.0)),
     )
@@ -217,7 +218,7 @@ def test_the_report_shows_every_part(good: dict[str, Any], parts: dict[str, pa.T
             judgements=judge(good, GateConfig()),
         )
     )
-    assert "The gate passes" in page.text
+    assert "The gate passes" in page.text and "follows from origin and dest" in page.text
     for feature in samples.real.features:
         assert feature.name in page.text
     figures = [tag for tag, _ in page.tags].count("figure")

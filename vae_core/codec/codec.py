@@ -19,8 +19,10 @@ from vae_core.codec.joints import Joining, Joint
 from vae_core.codec.kinds import column_from_dict, fit_column
 from vae_core.codec.leaves import NumericLeaves
 from vae_core.codec.parts import Encoded, GaussianPart, Part, SubColumn
-from vae_core.codec.relations import Relation, find_relations, numbers
+from vae_core.codec.relations import Relation, numbers
 from vae_core.codec.storage import Array
+from vae_core.codec.sums import find_sums
+from vae_core.codec.times import find_times
 from vae_core.config import CodecConfig
 from vae_core.errors import ArtifactError, SourceError
 from vae_core.schema import Kind, Schema
@@ -73,7 +75,8 @@ class Codec:
             for i, column in enumerate(schema.columns)
         ]
         learned = {i: form for i, form in enumerate(forms) if isinstance(form, Form)}
-        relations = find_relations({i: arrays[i] for i in learned}, schema, config)
+        related = {i: arrays[i] for i in learned}
+        relations = [*find_sums(related, schema, config), *find_times(related, schema, config)]
         for relation in relations:
             if relation.is_time:
                 forms[relation.column] = learned[relation.column] = IntegerForm(arrays[relation.column].type)
@@ -110,6 +113,16 @@ class Codec:
             for part in self.parts
             if isinstance(part, Part) and part.determinants
         ]
+
+    @property
+    def laws(self) -> list[tuple[str, str]]:
+        """Columns that are not learned by themselves, as others say them, and how: for people to read."""
+        names = [column.name for column in self.schema.columns]
+        found = {dependent: f"follows from {' and '.join(said)}" for said, dependent in self.dependencies}
+        for relation in self.relations:
+            exact = "" if relation.is_time else ", or off by what it is at times"
+            found[names[relation.column]] = f"is {relation.formula(names)}{exact}"
+        return [(name, found[name]) for name in names if name in found]
 
     @cached_property
     def _relation_of(self) -> dict[int, Relation]:

@@ -73,6 +73,7 @@ def render(
         telling=_telling(metrics),
         protections=protections(metrics["protections"]),
         curves=_curves(training or {}),
+        laws=(training or {}).get("laws", []),
         omissions=omissions(metrics, MAX_DRAWN, MAX_PAIRS),
         provenance={key: value for key, value in (provenance or {}).items() if value is not None},
     )

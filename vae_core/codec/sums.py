@@ -1,0 +1,178 @@
+"""Columns that others add up to, but for what is left over on some rows: found by least absolute deviations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+
+from vae_core.codec import storage
+from vae_core.codec.grid import Grid
+from vae_core.codec.relations import Relation, described, numbers, present
+from vae_core.codec.storage import Array
+from vae_core.config import CodecConfig
+from vae_core.schema import Column, Kind, Schema
+
+_SAMPLE = 4_096  # rows on which sums are looked for
+_MOST = 64  # columns among which they are
+_EXPLAINED = 0.9  # share of a column's variance that the others explain, before a sum is looked for
+_ITERATIONS = 30
+_HOPELESS = 0.05  # share of rows that are exact sums after a third of them, below which no sum is expected
+_EXACT = 0.5  # share of rows that are exact sums, at least
+_KEPT = 0.99  # share of these that still are with fewer or with whole coefficients
+_WHOLE = 1e-3  # what a coefficient may be off a whole number to be taken for it
+_SURPRISE = 0.25  # entropy of what is left of a sum, of the column's own, at most
+_GROUPS = 64  # quantile groups within which a summand's values are exchanged ...
+_SHIFT = 0.01  # ... for the law of the sum to change by this much at most (Kolmogorov-Smirnov)
+_KINDS = (Kind.INTEGER, Kind.REAL, Kind.DECIMAL)
+
+
+def find_sums(arrays: Mapping[int, pa.Array], schema: Schema, config: CodecConfig) -> list[Relation]:
+    """The columns that others add up to on most rows, a column's summands before itself.
+
+    Those of the largest numbers are found first: errors of the summands are small for them.
+
+    Args:
+        arrays: the learned columns.
+        schema: what they are.
+        config: `split_above` and `extremes`.
+    """
+    arrays = {k: array for k, array in arrays.items() if _is_number(array, schema.columns[k])}
+    if len(arrays) < 2:
+        return []
+    rows = len(next(iter(arrays.values())))
+    sample = np.unique(np.linspace(0, rows - 1, min(rows, _SAMPLE), dtype=np.int64))
+    x = {k: numbers(array.take(pa.array(sample))).astype(np.float64) for k, array in arrays.items()}
+    spread = {k: float(values.std()) for k, values in x.items()}
+    left = [k for k in arrays if spread[k] > 0]
+    if len(left) > _MOST:
+        explained = _explained(np.column_stack([x[k] for k in left]))
+        left = [left[i] for i in sorted(np.argsort(-explained)[:_MOST])]
+    found: list[Relation] = []
+    for target in sorted(left, key=lambda k: -spread[k]):
+        others = [k for k in left if k != target]
+        if not others or _explained(np.column_stack([x[k] for k in (target, *others)]))[0] < _EXPLAINED:
+            continue
+        able = described(arrays[target], config.extremes, config.split_above)
+        if able is None:
+            continue
+        grid, limits = able
+        there = present(arrays[target])[sample]
+        fitted = _fit_sum(x[target][there], {k: x[k][there] for k in others}, grid)
+        if fitted is None:
+            continue
+        relation = Relation(target, *fitted, grid, limits)
+        if _holds(relation, arrays):
+            found.insert(0, relation)
+            left.remove(target)
+    return found
+
+
+def _explained(x: Array) -> Array:
+    """Share of the variance of each column of `x` [n, columns] that the other columns explain linearly."""
+    correlations = np.corrcoef(x, rowvar=False) + 1e-9 * np.eye(x.shape[1])
+    return np.asarray(1 - 1 / np.diag(np.linalg.pinv(correlations, hermitian=True)))
+
+
+def _fit_sum(y: Array, x: dict[int, Array], grid: Grid) -> tuple[tuple[int, ...], tuple[float, ...], float] | None:
+    """Sources, coefficients and constant of the sum that most rows are, found by least absolute deviations."""
+    sources = [k for k in x if x[k].std() > 0]
+    if len(y) < 4 * (len(sources) + 1):
+        return None
+    half = max(grid.step / 10.0**grid.decimals / 2, 1e-9 * float(np.abs(y).max()))
+    weights = np.ones(len(y))
+    for iteration in range(_ITERATIONS):  # iteratively reweighted least squares
+        coefficients = _least_squares(y, [x[k] for k in sources], weights)
+        off = np.abs(y - _total(coefficients, [x[k] for k in sources]))
+        if iteration == _ITERATIONS // 3 and (off < half).mean() < _HOPELESS:
+            return None
+        weights = half / np.maximum(off, half)
+    exact = off < half
+    if exact.mean() < _EXACT:
+        return None
+    y, inner = y[exact], {k: x[k][exact] for k in sources}
+    size = {k: abs(float(coefficients[1 + n])) * inner[k].std() for n, k in enumerate(sources)}
+    for k in sorted(sources, key=lambda k: size[k]):
+        fewer = [other for other in sources if other != k]
+        tried = _least_squares(y, [inner[other] for other in fewer], np.ones(len(y)))
+        if (np.abs(y - _total(tried, [inner[other] for other in fewer])) < half).mean() >= _KEPT:
+            sources, coefficients = fewer, tried
+    whole = np.rint(coefficients)
+    whole = np.where(np.abs(coefficients - whole) < _WHOLE, whole, coefficients)
+    chosen = [n for n in range(len(sources)) if whole[1 + n]]
+    if (np.abs(y - _total(whole, [inner[k] for k in sources])) < half).mean() >= _KEPT:
+        coefficients, sources = whole[[0, *(1 + n for n in chosen)]], [sources[n] for n in chosen]
+    return (tuple(sources), tuple(coefficients[1:].tolist()), float(coefficients[0])) if sources else None
+
+
+def _least_squares(y: Array, x: list[Array], weights: Array) -> Array:
+    """The constant and the coefficients, float64 [1 + len(x)]."""
+    design = np.column_stack([np.ones(len(y)), *x])
+    scales = np.sqrt(np.square(design).mean(axis=0))
+    scales[scales == 0] = 1.0
+    design /= scales
+    weighted = design * weights[:, None]
+    gram = weighted.T @ design + 1e-12 * len(y) * np.eye(design.shape[1])
+    found = np.linalg.solve(gram, weighted.T @ y)
+    found += np.linalg.solve(gram, weighted.T @ (y - design @ found))  # what the products rounded away
+    return np.asarray(found / scales)
+
+
+def _total(coefficients: Array, x: list[Array]) -> Array:
+    total = np.full(len(x[0]) if x else 1, coefficients[0])
+    for coefficient, values in zip(coefficients[1:], x, strict=True):
+        total = total + coefficient * values
+    return np.asarray(total)
+
+
+def _holds(relation: Relation, arrays: Mapping[int, pa.Array]) -> bool:
+    """Whether the rest says little on all rows, and the sum keeps its law when its summands are not quite right."""
+    there = present(arrays[relation.column])
+    values = numbers(arrays[relation.column])
+    rest = relation.rest(values, arrays)
+    if _entropy(rest[there]) > _SURPRISE * _entropy(values[there]):
+        return False
+    if all(_follows(numbers(arrays[k])[there], values[there]) for k in relation.sources):
+        return False  # the sum says all about its summands: they are looked up, or it is as good as they are
+    generator = np.random.default_rng(0)
+    moved = {k: _exchanged(arrays[k], generator) for k in relation.sources}
+    again = np.sort(relation.restore(rest, moved)[there])
+    values = np.sort(values[there])
+    points = np.unique(values)
+    apart = np.searchsorted(values, points, "right") - np.searchsorted(again, points, "right")
+    return bool(np.abs(apart).max() <= _SHIFT * len(values))
+
+
+def _exchanged(array: pa.Array, generator: np.random.Generator) -> pa.Array:
+    """`array` with its values exchanged among those near to them: as one makes them who knows them only so far."""
+    order = np.argsort(numbers(array), kind="stable")
+    group = np.arange(len(order)) * _GROUPS // len(order)
+    shuffled = order[np.lexsort((generator.random(len(order)), group))]
+    taken = np.empty_like(order)
+    taken[order] = shuffled
+    return array.take(pa.array(taken))
+
+
+def _follows(source: Array, values: Array) -> bool:
+    """Whether rows of the same one of `values` have the same number in `source`, as far as values come again."""
+    _, first, which, counts = np.unique(values, return_index=True, return_inverse=True, return_counts=True)
+    again = counts[which] > 1
+    return bool(again.mean() > 0.5 and (source == source[first[which]]).all())
+
+
+def _entropy(values: Array) -> float:
+    """In nats."""
+    shares = np.unique(values, return_counts=True)[1] / max(1, len(values))
+    return float(-(shares * np.log(shares)).sum())
+
+
+def _is_number(array: pa.Array, column: Column) -> bool:
+    if column.kind not in _KINDS or column.likelihood == "gaussian":
+        return False
+    kind = array.type
+    if pa.types.is_decimal(kind):
+        return storage.unscaled(array)[1]
+    if pa.types.is_floating(kind):
+        return bool(pa.types.is_float64(kind)) and bool(np.isfinite(numbers(array)).all())
+    return not pa.types.is_uint64(kind)
