@@ -190,6 +190,7 @@ def test_categories_and_gaussian_columns_take_no_part(fit: Fit) -> None:
     table = pa.table({name: pa.array(values) for name, values in bills().items()})
     assert not fit(table, kinds={"total": Kind.CATEGORICAL}).relations
     assert not fit(table, likelihoods={"total": "gaussian"}).relations
+    assert fit(table).relations and not fit(table, relations=False).relations
 
 
 def test_what_was_found_is_said_in_words(fit: Fit) -> None:

@@ -97,6 +97,23 @@ def test_the_gate_passes_the_good_and_refuses_the_bad(good: dict[str, Any], bad:
     assert check(bad, GateConfig(enabled=False)) == []
 
 
+def test_a_refusal_says_what_the_protections_withhold(bad: dict[str, Any]) -> None:
+    columns = [
+        {"name": "model", "levels": 60, "level_rows": 300, "extreme_rows": 0},
+        {"name": "seats", "levels": 0, "level_rows": 0, "extreme_rows": 8},
+    ]
+    found = {"rare_rows": 900, "columns": columns, "redrawn": {"rows": 1_000, "first": 210, "stayed": 0}}
+    metrics = bad | {"protections": found, "rows": bad["rows"] | {"table": 3_000}}
+    with pytest.raises(GateRefusedError) as refused:
+        enforce(metrics, GateConfig())
+    line = str(refused.value)
+    assert "21% of its rows" in line and "10% of model" in line and "seats" not in line.split("protections")[1]
+    little = found | {"columns": columns[1:], "redrawn": {"rows": 1_000, "first": 2, "stayed": 0}}
+    with pytest.raises(GateRefusedError) as refused:
+        enforce(metrics | {"protections": little}, GateConfig())
+    assert "protections" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("metric", "config"),
     [

@@ -75,7 +75,7 @@ class Codec:
             for i, column in enumerate(schema.columns)
         ]
         learned = {i: form for i, form in enumerate(forms) if isinstance(form, Form)}
-        related = {i: arrays[i] for i in learned}
+        related = {i: arrays[i] for i in learned if config.relations}
         relations = [*find_sums(related, schema, config), *find_times(related, schema, config)]
         for relation in relations:
             if relation.is_time:

@@ -12,6 +12,7 @@ LEAST_FLOOR = 0.003
 """A noise floor below this counts as this: many rows make differences visible that matter to nobody."""
 
 _NAMED = 3  # columns that a judgement names
+_MUCH = 0.05  # of a table's rows, whose absence shows
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,27 @@ def enforce(metrics: dict[str, Any], config: GateConfig) -> None:
         GateRefusedError: names every violation, in one line.
     """
     if violations := check(metrics, config):
-        reasons = "; ".join(map(str, violations))
+        reasons = "; ".join([*map(str, violations), *_withheld(metrics)])
         raise GateRefusedError(f"the quality gate refused the model, nothing was published: {reasons}")
+
+
+def _withheld(metrics: dict[str, Any]) -> list[str]:
+    """That the protections may be why, where they withhold much of a table, and what they withhold."""
+    found, rows = metrics["protections"], metrics["rows"]["table"]
+    if found is None:
+        return []
+    reasons = []
+    again = found.get("redrawn") or {"rows": 0}
+    if again["rows"] and again["first"] >= _MUCH * again["rows"]:
+        share = again["first"] / again["rows"]
+        reasons.append(
+            f"{share:.0%} of its rows were like rare rows and drawn again (training.codec.min_row_frequency)"
+        )
+    if pooled := [column for column in found["columns"] if column["level_rows"] >= _MUCH * rows]:
+        worst = max(pooled, key=lambda column: column["level_rows"])
+        share = worst["level_rows"] / rows
+        reasons.append(f"{share:.0%} of {worst['name']} are rare levels, never given (training.codec.min_frequency)")
+    return [f"protections withhold much of this table: {' and '.join(reasons)}"] if reasons else []
 
 
 def _relative(
