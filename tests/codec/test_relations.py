@@ -139,6 +139,22 @@ def test_what_comes_after_still_does(kind: pa.DataType, fit: Fit, random_codes, 
     assert late.min() >= dt.timedelta(0) and late.max() < dt.timedelta(days=2.5)
 
 
+def test_clock_times_add_up(fit: Fit, random_codes, positions, flights: pa.Table) -> None:
+    """17:45 and 30 minutes are 18:15, also where times of day are written as 1745."""
+    codec = fit(flights.select(["sched_dep_time", "dep_delay", "dep_time", "carrier"]))
+    assert codec.laws == [("dep_time", "is sched_dep_time + dep_delay, or off by what it is at times")]
+    given = codec.decode(random_codes(codec, 5_000), positions(codec, 5_000), 0).to_pandas().dropna()
+    late, due, left = (given[name].to_numpy(np.int64) for name in ("dep_delay", "sched_dep_time", "dep_time"))
+    assert len(given) > 1_000 and left.min() >= 1 and left.max() <= 2400 and (left % 100 < 60).all()
+    off = (left // 100 * 60 + left % 100) - (due // 100 * 60 + due % 100) - late
+    inside = (left > left.min()) & (left < left.max())
+    assert set(off[inside]) == {0, -1440}  # the next day
+    again = Codec.from_dict(json.loads(json.dumps(codec.to_dict())))
+    assert again.digest == codec.digest
+    back = again.decode(codec.encode(flights).codes, None, 0)
+    assert (back["dep_delay"].to_pandas() == flights["dep_delay"].to_pandas()).mean() > 0.5
+
+
 def test_bytes_dont_depend_on_the_batch(fit: Fit, random_codes, positions) -> None:
     table = trips(pa.timestamp("us"))
     for name, values in bills(wrong=0.1).items():

@@ -32,6 +32,7 @@ class Relation:
         coefficients: of each of them; none for a moment, which is its one source and a time.
         constant: what is added.
         grid: of the column's values; the rest counts its steps.
+        clocks: those of the columns that are times of day written as 1745; they count in minutes.
         limits: the smallest and the largest value that is given; of a moment none: what comes after stays after.
     """
 
@@ -41,6 +42,7 @@ class Relation:
     constant: float
     grid: Grid
     limits: tuple[Any, Any] | None
+    clocks: tuple[int, ...] = ()
 
     @property
     def is_time(self) -> bool:
@@ -63,11 +65,13 @@ class Relation:
 
     def rest(self, values: Array, arrays: Mapping[int, pa.Array]) -> Ints:
         """How many steps `values` [n] lie above what the others, `arrays`, say."""
-        return self.grid.index(values) - self._said(arrays)
+        return self.grid.index(minutes(values) if self.column in self.clocks else values) - self._said(arrays)
 
     def restore(self, rest: Ints, arrays: Mapping[int, pa.Array]) -> Array:
         """Inverse of `rest`, kept within the limits, in the column's dtype [n]."""
         values = self.grid.value(self._said(arrays) + rest)
+        if self.column in self.clocks:
+            values = values // 60 * 100 + values % 60
         return values if self.limits is None else np.clip(values, *self.limits)
 
     def _said(self, arrays: Mapping[int, pa.Array]) -> Ints:
@@ -75,7 +79,8 @@ class Relation:
             return self.grid.index(numbers(arrays[self.sources[0]]))
         total = np.full(len(arrays[self.sources[0]]), self.constant)
         for source, coefficient in zip(self.sources, self.coefficients, strict=True):
-            total += coefficient * numbers(arrays[source])
+            found = numbers(arrays[source])
+            total += coefficient * (minutes(found) if source in self.clocks else found)
         return _steps(self.grid, total)
 
     def to_dict(self) -> dict[str, Any]:
@@ -87,6 +92,7 @@ class Relation:
             "constant": self.constant,
             "grid": self.grid.to_dict(),
             "dtype": self.grid.dtype.str,
+            "clocks": list(self.clocks),
             "limits": None if self.limits is None else list(self.limits),
         }
 
@@ -100,6 +106,7 @@ class Relation:
             data["constant"],
             Grid.from_dict(data["grid"], np.dtype(data["dtype"])),
             None if data["limits"] is None else tuple(data["limits"]),
+            tuple(data["clocks"]),
         )
 
 
@@ -114,19 +121,25 @@ def numbers(array: pa.Array) -> Array:
     return storage.integers(array)
 
 
+def minutes(clock: Array) -> Array:
+    """Minutes since midnight of times of day written as 1745."""
+    return np.asarray(clock // 100 * 60 + clock % 100)
+
+
 def present(array: pa.Array) -> Bools:
     """Where `array` is not missing, bool [n]."""
     missing = storage.missing_mask(array)
     return np.ones(len(array), bool) if missing is None else ~missing
 
 
-def described(array: pa.Array, extremes: int, few: int) -> tuple[Grid, tuple[Any, Any]] | None:
+def described(array: pa.Array, extremes: int, few: int, clock: bool = False) -> tuple[Grid, tuple[Any, Any]] | None:
     """The grid and the limits of a column, if it can be told by others.
 
     Args:
         array: the column.
         extremes: see `value_limits`.
         few: a column of no more values is learned well enough by itself.
+        clock: whether its values are times of day written as 1745.
     """
     values = numbers(array)[present(array)]
     if pa.types.is_floating(array.type) and np.isnan(storage.floats(array)).any():
@@ -135,7 +148,7 @@ def described(array: pa.Array, extremes: int, few: int) -> tuple[Grid, tuple[Any
     if len(uniques) <= few:
         return None
     low, high = value_limits(uniques, counts, extremes)
-    return _grid(uniques, float(values.std())), (low.item(), high.item())
+    return _grid(minutes(uniques) if clock else uniques, float(values.std())), (low.item(), high.item())
 
 
 def _grid(uniques: Array, spread: float) -> Grid:

@@ -9,14 +9,14 @@ import pyarrow as pa
 
 from vae_core.codec import storage
 from vae_core.codec.grid import Grid
-from vae_core.codec.relations import Relation, described, numbers, present
+from vae_core.codec.relations import Relation, described, minutes, numbers, present
 from vae_core.codec.storage import Array
 from vae_core.config import CodecConfig
 from vae_core.schema import Column, Kind, Schema
 
-_SAMPLE = 4_096  # rows on which sums are looked for
+_SAMPLE = 2_048  # rows on which sums are looked for
 _MOST = 64  # columns among which they are
-_EXPLAINED = 0.9  # share of a column's variance that the others explain, before a sum is looked for
+_EXPLAINED = 0.3  # share of a column's variance that the others explain, before a sum is looked for
 _ITERATIONS = 30
 _HOPELESS = 0.05  # share of rows that are exact sums after a third of them, below which no sum is expected
 _EXACT = 0.5  # share of rows that are exact sums, at least
@@ -24,6 +24,7 @@ _KEPT = 0.99  # share of these that still are with fewer or with whole coefficie
 _WHOLE = 1e-3  # what a coefficient may be off a whole number to be taken for it
 _SURPRISE = 0.25  # entropy of what is left of a sum, of the column's own, at most
 _GROUPS = 64  # quantile groups within which a summand's values are exchanged ...
+_CLOCK = 60  # values of a column of clock times, more than
 _SHIFT = 0.01  # ... for the law of the sum to change by this much at most (Kolmogorov-Smirnov)
 _KINDS = (Kind.INTEGER, Kind.REAL, Kind.DECIMAL)
 
@@ -38,12 +39,21 @@ def find_sums(arrays: Mapping[int, pa.Array], schema: Schema, config: CodecConfi
         schema: what they are.
         config: `split_above` and `extremes`.
     """
+    from threadpoolctl import threadpool_limits
+
     arrays = {k: array for k, array in arrays.items() if _is_number(array, schema.columns[k])}
     if len(arrays) < 2:
         return []
+    with threadpool_limits(1, "blas"):  # small products: several threads take ten times as long on a busy machine
+        return _find(arrays, config)
+
+
+def _find(arrays: dict[int, pa.Array], config: CodecConfig) -> list[Relation]:
     rows = len(next(iter(arrays.values())))
     sample = np.unique(np.linspace(0, rows - 1, min(rows, _SAMPLE), dtype=np.int64))
+    clocks = tuple(k for k, array in arrays.items() if _is_clock(array))
     x = {k: numbers(array.take(pa.array(sample))).astype(np.float64) for k, array in arrays.items()}
+    x |= {k: minutes(x[k]) for k in clocks}
     spread = {k: float(values.std()) for k, values in x.items()}
     left = [k for k in arrays if spread[k] > 0]
     if len(left) > _MOST:
@@ -51,22 +61,32 @@ def find_sums(arrays: Mapping[int, pa.Array], schema: Schema, config: CodecConfi
         left = [left[i] for i in sorted(np.argsort(-explained)[:_MOST])]
     found: list[Relation] = []
     for target in sorted(left, key=lambda k: -spread[k]):
-        others = [k for k in left if k != target]
-        if not others or _explained(np.column_stack([x[k] for k in (target, *others)]))[0] < _EXPLAINED:
+        there = present(arrays[target])[sample]
+        others = [k for k in left if k != target and x[k][there].std() > 0]
+        if not others or not x[target][there].std() > 0:
             continue
-        able = described(arrays[target], config.extremes, config.split_above)
+        if _explained(np.column_stack([x[k][there] for k in (target, *others)]))[0] < _EXPLAINED:
+            continue
+        able = described(arrays[target], config.extremes, config.split_above, target in clocks)
         if able is None:
             continue
         grid, limits = able
-        there = present(arrays[target])[sample]
         fitted = _fit_sum(x[target][there], {k: x[k][there] for k in others}, grid)
         if fitted is None:
             continue
-        relation = Relation(target, *fitted, grid, limits)
+        relation = Relation(target, *fitted, grid, limits, tuple(k for k in clocks if k in (target, *fitted[0])))
         if _holds(relation, arrays):
             found.insert(0, relation)
             left.remove(target)
     return found
+
+
+def _is_clock(array: pa.Array) -> bool:
+    """Whether the numbers are times of day written as 1745."""
+    values = np.unique(numbers(array)[present(array)])
+    if len(values) <= _CLOCK or values[0] < 0 or values[-1] > 2400 or pa.types.is_decimal(array.type):
+        return False
+    return bool((values % 1 == 0).all() and (values % 100 < 60).all())
 
 
 def _explained(x: Array) -> Array:
@@ -77,7 +97,7 @@ def _explained(x: Array) -> Array:
 
 def _fit_sum(y: Array, x: dict[int, Array], grid: Grid) -> tuple[tuple[int, ...], tuple[float, ...], float] | None:
     """Sources, coefficients and constant of the sum that most rows are, found by least absolute deviations."""
-    sources = [k for k in x if x[k].std() > 0]
+    sources = list(x)
     if len(y) < 4 * (len(sources) + 1):
         return None
     half = max(grid.step / 10.0**grid.decimals / 2, 1e-9 * float(np.abs(y).max()))
@@ -100,6 +120,7 @@ def _fit_sum(y: Array, x: dict[int, Array], grid: Grid) -> tuple[tuple[int, ...]
             sources, coefficients = fewer, tried
     whole = np.rint(coefficients)
     whole = np.where(np.abs(coefficients - whole) < _WHOLE, whole, coefficients)
+    whole[0] = round(float(coefficients[0]), grid.decimals)
     chosen = [n for n in range(len(sources)) if whole[1 + n]]
     if (np.abs(y - _total(whole, [inner[k] for k in sources])) < half).mean() >= _KEPT:
         coefficients, sources = whole[[0, *(1 + n for n in chosen)]], [sources[n] for n in chosen]
