@@ -92,10 +92,15 @@ def floor(method: str, data: Path, seed: int) -> pd.DataFrame:
     return pd.DataFrame({name: train[name].to_numpy()[generator.permutation(len(train))] for name in train})
 
 
+def place(job: Job, epochs: int | None) -> Path:
+    """The folder of what a job makes."""
+    made = digest(code(job.method), json.dumps([job.settings, epochs if job.method in PEERS else None]).encode())
+    return job.data.parent / job.method / f"{job.data.name}-seed{job.seed}-{made}"
+
+
 def run(job: Job, peers: str, threads: int, epochs: int | None) -> dict[str, Any]:
     """Train and score, or read what is kept. Returns the figures."""
-    made = digest(code(job.method), json.dumps([job.settings, epochs if job.method in PEERS else None]).encode())
-    folder = job.data.parent / job.method / f"{job.data.name}-seed{job.seed}-{made}"
+    folder = place(job, epochs)
     folder.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     rows, how = folder / "synthetic.parquet", folder / "how.json"

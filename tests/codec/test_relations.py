@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vae_core.codec import Codec
+from vae_core.codec.relations import How
 from vae_core.schema import Kind
 
 Fit = Callable[..., Codec]
@@ -103,6 +104,24 @@ def test_what_is_coded_is_lossless(
     assert all(len(columns) - 2 not in (*relation.sources, relation.column) for relation in codec.relations)
 
 
+@pytest.mark.parametrize("rate", [1.0, 1.19])
+def test_products_stay_products(rate: float, fit: Fit, random_codes, positions) -> None:
+    rng = np.random.default_rng(0)
+    price = rng.integers(100, 20_000, ROWS) / 100
+    pieces = rng.geometric(0.4, ROWS)
+    amount = (rate * price * pieces).round(2)
+    table = pa.table({"price": price, "free": rng.normal(size=ROWS), "amount": amount, "pieces": pieces})
+    codec = fit(table, extremes=1)
+    assert codec.laws == [
+        ("amount", f"is {'' if rate == 1 else '1.19 × '}price × pieces, or off by what it is at times")
+    ]
+    again = Codec.from_dict(json.loads(json.dumps(codec.to_dict())))
+    given = again.decode(random_codes(codec, 5_000), positions(codec, 5_000), 0).to_pandas()
+    inside = (given["amount"] > amount.min()) & (given["amount"] < amount.max())
+    off = (given["amount"] - rate * given["price"] * given["pieces"])[inside].abs()
+    assert inside.mean() > 0.5 and off.max() < 0.0051
+
+
 def trips(kind: pa.DataType, seed: int = 0) -> pa.Table:
     """Departures over 60 days and arrivals minutes later, now and then none."""
     rng = np.random.default_rng(seed)
@@ -127,7 +146,7 @@ def trips(kind: pa.DataType, seed: int = 0) -> pa.Table:
 def test_what_comes_after_still_does(kind: pa.DataType, fit: Fit, random_codes, positions) -> None:
     table = trips(kind)
     codec = fit(table)
-    assert [(r.column, r.sources, r.is_time) for r in codec.relations] == [(0, (1,), True)]
+    assert [(r.how, r.column, r.sources) for r in codec.relations] == [(How.TIME, 0, (1,))]
     codec = Codec.from_dict(json.loads(json.dumps(codec.to_dict())))
     given = codec.decode(random_codes(codec, 5_000), positions(codec, 5_000), 0)
     assert given.schema.equals(table.schema)

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from vae_core.codec import storage
+from vae_core.codec.arithmetic import find_arithmetic
 from vae_core.codec.fillers import Filler
 from vae_core.codec.fitting import Withheld, fit_parts
 from vae_core.codec.forms import Form, IntegerForm
@@ -19,9 +20,8 @@ from vae_core.codec.joints import Joining, Joint
 from vae_core.codec.kinds import column_from_dict, fit_column
 from vae_core.codec.leaves import NumericLeaves
 from vae_core.codec.parts import Encoded, GaussianPart, Part, SubColumn
-from vae_core.codec.relations import Relation, numbers
+from vae_core.codec.relations import How, Relation, numbers
 from vae_core.codec.storage import Array
-from vae_core.codec.sums import find_sums
 from vae_core.codec.times import find_times
 from vae_core.config import CodecConfig
 from vae_core.errors import ArtifactError, SourceError
@@ -76,9 +76,9 @@ class Codec:
         ]
         learned = {i: form for i, form in enumerate(forms) if isinstance(form, Form)}
         related = {i: arrays[i] for i in learned if config.relations}
-        relations = [*find_sums(related, schema, config), *find_times(related, schema, config)]
+        relations = [*find_arithmetic(related, schema, config), *find_times(related, schema, config)]
         for relation in relations:
-            if relation.is_time:
+            if relation.how is How.TIME:
                 forms[relation.column] = learned[relation.column] = IntegerForm(arrays[relation.column].type)
         parts, joining, withheld = fit_parts(learned, arrays, schema, config, relations)
         return cls(schema, tuple(forms), tuple(parts), joining, tuple(relations), tuple(withheld))
@@ -120,7 +120,7 @@ class Codec:
         names = [column.name for column in self.schema.columns]
         found = {dependent: f"follows from {' and '.join(said)}" for said, dependent in self.dependencies}
         for relation in self.relations:
-            exact = "" if relation.is_time else ", or off by what it is at times"
+            exact = "" if relation.how is How.TIME else ", or off by what it is at times"
             found[names[relation.column]] = f"is {relation.formula(names)}{exact}"
         return [(name, found[name]) for name in names if name in found]
 

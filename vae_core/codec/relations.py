@@ -1,4 +1,4 @@
-"""Columns that others nearly say: a total and what it is made of, an arrival and its departure.
+"""Columns that others nearly say: a total and its parts, an amount and its price, an arrival and its departure.
 
 Such a column is not learned by itself. What is learned is how far it lies from what the others say, which on most rows
 is nothing, or little: so sums add up, and what comes after something else still does.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -22,20 +23,30 @@ _DIGITS = 6  # of a column's spread, that are kept where its values have more
 _BEYOND = 2.0**62
 
 
+class How(StrEnum):
+    """What the other columns say."""
+
+    SUM = "sum"
+    PRODUCT = "product"
+    TIME = "time"
+
+
 @dataclass(frozen=True, eq=False)
 class Relation:
     """A column as the sum of what others say and a rest, which is what is coded.
 
     Attributes:
+        how: the others say their weighted sum, their product, or a moment, of which the rest is the time since.
         column: index of the column.
-        sources: indices of the others.
-        coefficients: of each of them; none for a moment, which is its one source and a time.
-        constant: what is added.
+        sources: indices of the others; of a moment one.
+        coefficients: of a sum, one for each of them; of a product, one for it.
+        constant: what is added to a sum.
         grid: of the column's values; the rest counts its steps.
         clocks: those of the columns that are times of day written as 1745; they count in minutes.
         limits: the smallest and the largest value that is given; of a moment none: what comes after stays after.
     """
 
+    how: How
     column: int
     sources: tuple[int, ...]
     coefficients: tuple[float, ...]
@@ -44,24 +55,16 @@ class Relation:
     limits: tuple[Any, Any] | None
     clocks: tuple[int, ...] = ()
 
-    @property
-    def is_time(self) -> bool:
-        """Whether the rest is the time since another moment."""
-        return not self.coefficients
-
     def formula(self, names: Sequence[str]) -> str:
         """What the others, of these names, say: "fare + tip - 2 × discount + 3", or "departure + a time"."""
-        if self.is_time:
-            return f"{names[self.sources[0]]} + a time"
-        text = ""
-        terms = [(c, names[k]) for c, k in zip(self.coefficients, self.sources, strict=True)]
-        for factor, name in [*terms, (self.constant, "")]:
-            if factor:
-                text += (" - " if factor < 0 else " + ") if text else "-" if factor < 0 else ""
-                text += " × ".join(
-                    part for part in (f"{abs(factor):g}" if abs(factor) != 1 or not name else "", name) if part
-                )
-        return text
+        said = [names[k] for k in self.sources]
+        if self.how is How.TIME:
+            return f"{said[0]} + a time"
+        if self.how is How.PRODUCT:
+            return _term(self.coefficients[0], " × ".join(said))
+        terms = [*zip(self.coefficients, said, strict=True), *([(self.constant, "")] if self.constant else [])]
+        first, *more = (_term(factor, name) for factor, name in terms)
+        return first + "".join(f" - {term[1:]}" if term.startswith("-") else f" + {term}" for term in more)
 
     def rest(self, values: Array, arrays: Mapping[int, pa.Array]) -> Ints:
         """How many steps `values` [n] lie above what the others, `arrays`, say."""
@@ -75,17 +78,23 @@ class Relation:
         return values if self.limits is None else np.clip(values, *self.limits)
 
     def _said(self, arrays: Mapping[int, pa.Array]) -> Ints:
-        if self.is_time:
+        if self.how is How.TIME:
             return self.grid.index(numbers(arrays[self.sources[0]]))
-        total = np.full(len(arrays[self.sources[0]]), self.constant)
-        for source, coefficient in zip(self.sources, self.coefficients, strict=True):
-            found = numbers(arrays[source])
-            total += coefficient * (minutes(found) if source in self.clocks else found)
-        return _steps(self.grid, total)
+        values = [numbers(arrays[k]) for k in self.sources]
+        values = [minutes(v) if k in self.clocks else v for k, v in zip(self.sources, values, strict=True)]
+        if self.how is How.PRODUCT:
+            total = self.coefficients[0] * values[0].astype(np.float64) * values[1]
+        else:
+            total = np.full(len(values[0]), self.constant)
+            for coefficient, value in zip(self.coefficients, values, strict=True):
+                total += coefficient * value
+        scaled = np.rint((total * 10.0**self.grid.decimals - self.grid.offset) / self.grid.step)
+        return np.asarray(np.clip(scaled, -_BEYOND, _BEYOND).astype(np.int64))
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
         return {
+            "how": self.how.value,
             "column": self.column,
             "sources": list(self.sources),
             "coefficients": list(self.coefficients),
@@ -100,6 +109,7 @@ class Relation:
     def from_dict(cls, data: dict[str, Any]) -> Relation:
         """Inverse of `to_dict`."""
         return cls(
+            How(data["how"]),
             data["column"],
             tuple(data["sources"]),
             tuple(data["coefficients"]),
@@ -159,7 +169,8 @@ def _grid(uniques: Array, spread: float) -> Grid:
     return grid
 
 
-def _steps(grid: Grid, values: Array) -> Ints:
-    """How many steps of the grid there are to `values`, float64 [n], at most 2^62."""
-    scaled = np.rint((values * 10.0**grid.decimals - grid.offset) / grid.step)
-    return np.asarray(np.clip(scaled, -_BEYOND, _BEYOND).astype(np.int64))
+def _term(factor: float, name: str) -> str:
+    """A factor and a name, as in -2 × tip, or the number alone."""
+    if not name:
+        return f"{factor:g}"
+    return name if factor == 1 else f"-{name}" if factor == -1 else f"{factor:g} × {name}"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 
-from vae_core.codec.relations import Relation, described, numbers, present
+from vae_core.codec.relations import How, Relation, described, numbers, present
 from vae_core.codec.storage import Ints
 from vae_core.config import CodecConfig
 from vae_core.schema import Kind, Schema
@@ -39,7 +39,7 @@ def find_times(arrays: Mapping[int, pa.Array], schema: Schema, config: CodecConf
                 if spread < best:
                     nearest, best = source, spread
         if nearest is not None and (able := described(array, config.extremes, config.split_above)) is not None:
-            found.append(Relation(target, (nearest,), (), 0.0, able[0], None))
+            found.append(Relation(How.TIME, target, (nearest,), (), 0.0, able[0], None))
         earlier.append(target)
     return found
 

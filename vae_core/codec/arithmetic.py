@@ -1,15 +1,16 @@
-"""Columns that others add up to, but for what is left over on some rows: found by least absolute deviations."""
+"""Columns that others add up to, or two multiply to, but for what is left over on some rows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import combinations
 
 import numpy as np
 import pyarrow as pa
 
 from vae_core.codec import storage
 from vae_core.codec.grid import Grid
-from vae_core.codec.relations import Relation, described, minutes, numbers, present
+from vae_core.codec.relations import How, Relation, described, minutes, numbers, present
 from vae_core.codec.storage import Array
 from vae_core.config import CodecConfig
 from vae_core.schema import Column, Kind, Schema
@@ -24,15 +25,19 @@ _KEPT = 0.99  # share of these that still are with fewer or with whole coefficie
 _WHOLE = 1e-3  # what a coefficient may be off a whole number to be taken for it
 _SURPRISE = 0.25  # entropy of what is left of a sum, of the column's own, at most
 _GROUPS = 64  # quantile groups within which a summand's values are exchanged ...
+_MULTIPLIED = 0.95  # share of rows that are exact products, at least
+_VARIED = 0.1  # share of rows in which a factor isn't its median, at least
+_FACTOR_DIGITS = 7  # after the point, fewer than
+_FIRST = 64  # rows on which products are tried before all of them
 _CLOCK = 60  # values of a column of clock times, more than
 _SHIFT = 0.01  # ... for the law of the sum to change by this much at most (Kolmogorov-Smirnov)
 _KINDS = (Kind.INTEGER, Kind.REAL, Kind.DECIMAL)
 
 
-def find_sums(arrays: Mapping[int, pa.Array], schema: Schema, config: CodecConfig) -> list[Relation]:
-    """The columns that others add up to on most rows, a column's summands before itself.
+def find_arithmetic(arrays: Mapping[int, pa.Array], schema: Schema, config: CodecConfig) -> list[Relation]:
+    """The columns that are sums or products of others on most rows, a column's sources before itself.
 
-    Those of the largest numbers are found first: errors of the summands are small for them.
+    Those of the largest numbers are found first: errors of their sources are small for them.
 
     Args:
         arrays: the learned columns.
@@ -71,10 +76,13 @@ def _find(arrays: dict[int, pa.Array], config: CodecConfig) -> list[Relation]:
         if able is None:
             continue
         grid, limits = able
-        fitted = _fit_sum(x[target][there], {k: x[k][there] for k in others}, grid)
+        y, given = x[target][there], {k: x[k][there] for k in others}
+        how, fitted = How.PRODUCT, _fit_product(y, {k: v for k, v in given.items() if k not in clocks}, grid)
+        if fitted is None:
+            how, fitted = How.SUM, _fit_sum(y, given, grid)
         if fitted is None:
             continue
-        relation = Relation(target, *fitted, grid, limits, tuple(k for k in clocks if k in (target, *fitted[0])))
+        relation = Relation(how, target, *fitted, grid, limits, tuple(k for k in clocks if k in (target, *fitted[0])))
         if _holds(relation, arrays):
             found.insert(0, relation)
             left.remove(target)
@@ -125,6 +133,33 @@ def _fit_sum(y: Array, x: dict[int, Array], grid: Grid) -> tuple[tuple[int, ...]
     if (np.abs(y - _total(whole, [inner[k] for k in sources])) < half).mean() >= _KEPT:
         coefficients, sources = whole[[0, *(1 + n for n in chosen)]], [sources[n] for n in chosen]
     return (tuple(sources), tuple(coefficients[1:].tolist()), float(coefficients[0])) if sources else None
+
+
+def _fit_product(y: Array, x: dict[int, Array], grid: Grid) -> tuple[tuple[int, ...], tuple[float, ...], float] | None:
+    """Two sources and the factor of the product that nearly all rows are, as `Relation` has them."""
+    half = grid.step / 10.0**grid.decimals / 2
+    varied = {k: values for k, values in x.items() if (values != np.median(values)).mean() > _VARIED}
+    for a, b in combinations(varied, 2):
+        product = varied[a] * varied[b]
+        if _factor(y[:_FIRST], product[:_FIRST], half) is not None:
+            factor = _factor(y, product, half)
+            if factor is not None:
+                return (a, b), (factor,), 0.0
+    return None
+
+
+def _factor(y: Array, product: Array, half: float) -> float | None:
+    """What `product` times gives nearly all of `y` [n], with as few digits as will do: a rate such as 1.19."""
+    some = product != 0
+    if not some.any():
+        return None
+    ratio = float(np.median(y[some] / product[some]))
+    near = np.maximum(half, 1e-9 * np.abs(y))
+    for digits in range(_FACTOR_DIGITS):
+        factor = round(ratio, digits)
+        if factor and (np.abs(y - factor * product) < near).mean() >= _MULTIPLIED:
+            return factor
+    return None
 
 
 def _least_squares(y: Array, x: list[Array], weights: Array) -> Array:
