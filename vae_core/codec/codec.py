@@ -118,7 +118,7 @@ class Codec:
     def laws(self) -> list[tuple[str, str]]:
         """Columns that are not learned by themselves, as others say them, and how: for people to read."""
         names = [column.name for column in self.schema.columns]
-        found = {dependent: f"follows from {' and '.join(said)}" for said, dependent in self.dependencies}
+        found = {dependent: f"follows from {' and '.join(dict.fromkeys(said))}" for said, dependent in self.dependencies}
         for relation in self.relations:
             exact = "" if relation.how is How.TIME else ", or off by what it is at times"
             found[names[relation.column]] = f"is {relation.formula(names)}{exact}"
