@@ -113,7 +113,7 @@ def test_products_stay_products(rate: float, fit: Fit, random_codes, positions) 
     table = pa.table({"price": price, "free": rng.normal(size=ROWS), "amount": amount, "pieces": pieces})
     codec = fit(table, extremes=1)
     assert codec.laws == [
-        ("amount", f"is {'' if rate == 1 else '1.19 × '}price × pieces, or off by what it is at times")
+        ("amount", f"is {'' if rate == 1 else '1.19 × '}price × pieces, except where the source differs")
     ]
     again = Codec.from_dict(json.loads(json.dumps(codec.to_dict())))
     given = again.decode(random_codes(codec, 5_000), positions(codec, 5_000), 0).to_pandas()
@@ -161,7 +161,7 @@ def test_what_comes_after_still_does(kind: pa.DataType, fit: Fit, random_codes, 
 def test_clock_times_add_up(fit: Fit, random_codes, positions, flights: pa.Table) -> None:
     """17:45 and 30 minutes are 18:15, also where times of day are written as 1745."""
     codec = fit(flights.select(["sched_dep_time", "dep_delay", "dep_time", "carrier"]))
-    assert codec.laws == [("dep_time", "is sched_dep_time + dep_delay, or off by what it is at times")]
+    assert codec.laws == [("dep_time", "is sched_dep_time + dep_delay, except where the source differs")]
     given = codec.decode(random_codes(codec, 5_000), positions(codec, 5_000), 0).to_pandas().dropna()
     late, due, left = (given[name].to_numpy(np.int64) for name in ("dep_delay", "sched_dep_time", "dep_time"))
     assert len(given) > 1_000 and left.min() >= 1 and left.max() <= 2400 and (left % 100 < 60).all()
@@ -237,6 +237,6 @@ def test_what_was_found_is_said_in_words(fit: Fit) -> None:
     town = np.array([f"town {k // 4}" for k in table["place"].to_numpy()])
     assert fit(table.append_column("town", pa.array(town))).laws == [
         ("arrival", "is departure + a time"),
-        ("total", "is 2 × fare - tip + toll - 150, or off by what it is at times"),
+        ("total", "is 2 × fare - tip + toll - 150, except where the source differs"),
         ("town", "follows from place"),
     ]

@@ -120,7 +120,7 @@ class Codec:
         names = [column.name for column in self.schema.columns]
         found = {dependent: f"follows from {' and '.join(dict.fromkeys(said))}" for said, dependent in self.dependencies}
         for relation in self.relations:
-            exact = "" if relation.how is How.TIME else ", or off by what it is at times"
+            exact = "" if relation.how is How.TIME else ", except where the source differs"
             found[names[relation.column]] = f"is {relation.formula(names)}{exact}"
         return [(name, found[name]) for name in names if name in found]
 
