@@ -118,7 +118,9 @@ class Codec:
     def laws(self) -> list[tuple[str, str]]:
         """Columns that are not learned by themselves, as others say them, and how: for people to read."""
         names = [column.name for column in self.schema.columns]
-        found = {dependent: f"follows from {' and '.join(dict.fromkeys(said))}" for said, dependent in self.dependencies}
+        found = {
+            dependent: f"follows from {' and '.join(dict.fromkeys(said))}" for said, dependent in self.dependencies
+        }
         for relation in self.relations:
             exact = "" if relation.how is How.TIME else ", except where the source differs"
             found[names[relation.column]] = f"is {relation.formula(names)}{exact}"
