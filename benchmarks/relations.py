@@ -57,11 +57,12 @@ def main() -> None:
         "each column by itself": Job(table, data, "apart", 0, False, APART),
         "bootstrap": Job(table, data, "bootstrap", 0, False),
     }
+    places = {name: place(job, None) for name, job in jobs.items()}
     with ThreadPoolExecutor(arguments.jobs) as pool:
         scores = dict(zip(jobs, pool.map(lambda job: run(job, arguments.peers, 1, None), jobs.values()), strict=True))
     result: dict[str, Any] = {"real": sense(pd.read_parquet(data / "train.parquet"))}
     for name, figures in scores.items():
-        rows = pd.read_parquet(place(jobs[name], None) / "synthetic.parquet")
+        rows = pd.read_parquet(places[name] / "synthetic.parquet")
         result[name] = sense(rows) | {score: figures[score] for score in SCORES if score in figures}
     print(json.dumps(result, indent=1))
     if arguments.json:
