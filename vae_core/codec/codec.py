@@ -76,7 +76,7 @@ class Codec:
             for i, column in enumerate(schema.columns)
         ]
         learned = {i: form for i, form in enumerate(forms) if isinstance(form, Form)}
-        labels = find_labels({i: arrays[i] for i in learned}, schema) if config.labels else set()
+        labels = find_labels({i: arrays[i] for i in learned}, schema, config.min_frequency) if config.labels else set()
         for i in labels:
             forms[i] = learned[i] = LevelForm(arrays[i].type)
         related = {i: arrays[i] for i in learned if config.relations and i not in labels}

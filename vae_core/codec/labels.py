@@ -20,6 +20,7 @@ _KINDS = (Kind.INTEGER, Kind.REAL)
 _LEAST, _MOST = 20, 20_000  # values of a column of labels
 _SUPPORT = 20  # rows a value, on average
 _COMMON = 0.5  # share of the rows that have the commonest value, less than: counts are mostly 0, labels aren't
+_POOLED = 0.01  # share of the rows whose value is too rare to be given, at most
 _ROWS = 100_000  # that are looked at, at most
 _CONTEXTS, _GROUPS = 32, 16  # other columns that are foretold, each in so many groups
 _SHARED = 200  # rows for which each neighbour counts, at most
@@ -28,12 +29,13 @@ _NEIGHBOURLY = 0.2  # of what a value foretells, what its neighbours foretell of
 _TELLING = 0.05  # nats that a value foretells of the other columns together, at least
 
 
-def find_labels(arrays: Mapping[int, pa.Array], schema: Schema) -> set[int]:
+def find_labels(arrays: Mapping[int, pa.Array], schema: Schema, few: int) -> set[int]:
     """The columns of whole numbers that are labels.
 
     Args:
         arrays: the learned columns.
         schema: what they are.
+        few: levels of fewer rows are pooled; where many rows are, the numbers stay numbers.
     """
     candidates = {}
     for index, array in arrays.items():
@@ -44,6 +46,7 @@ def find_labels(arrays: Mapping[int, pa.Array], schema: Schema) -> set[int]:
             if (
                 _LEAST < len(distinct) <= min(_MOST, len(values) / _SUPPORT)
                 and counts.max() < _COMMON * len(values)
+                and counts[counts < few].sum() <= _POOLED * len(values)
                 and (distinct % 1 == 0).all()
             ):
                 candidates[index] = distinct
