@@ -122,8 +122,10 @@ class Codec:
     def laws(self) -> list[tuple[str, str]]:
         """Columns that are not learned by themselves, as others say them, and how: for people to read."""
         names = [column.name for column in self.schema.columns]
+        rests = {names[relation.column]: f"the rest of {names[relation.column]}" for relation in self.relations}
         found = {
-            dependent: f"follows from {' and '.join(dict.fromkeys(said))}" for said, dependent in self.dependencies
+            name: f"follows from {' and '.join(dict.fromkeys(rests.get(each, each) for each in said))}"
+            for said, name in self.dependencies
         }
         for column, form in zip(self.schema.columns, self.forms, strict=True):
             if column.kind in (Kind.INTEGER, Kind.REAL) and isinstance(form, LevelForm):
