@@ -15,10 +15,9 @@ from vae_core.codec import storage
 from vae_core.codec.arithmetic import find_arithmetic
 from vae_core.codec.fillers import Filler
 from vae_core.codec.fitting import Withheld, fit_parts
-from vae_core.codec.forms import Form, IntegerForm, LevelForm
+from vae_core.codec.forms import Form, IntegerForm
 from vae_core.codec.joints import Joining, Joint
 from vae_core.codec.kinds import column_from_dict, fit_column
-from vae_core.codec.labels import find_labels
 from vae_core.codec.leaves import NumericLeaves
 from vae_core.codec.parts import Encoded, GaussianPart, Part, SubColumn
 from vae_core.codec.relations import How, Relation, numbers
@@ -76,10 +75,7 @@ class Codec:
             for i, column in enumerate(schema.columns)
         ]
         learned = {i: form for i, form in enumerate(forms) if isinstance(form, Form)}
-        labels = find_labels({i: arrays[i] for i in learned}, schema, config.min_frequency) if config.labels else set()
-        for i in labels:
-            forms[i] = learned[i] = LevelForm(arrays[i].type)
-        related = {i: arrays[i] for i in learned if config.relations and i not in labels}
+        related = {i: arrays[i] for i in learned if config.relations}
         relations = [*find_arithmetic(related, schema, config), *find_times(related, schema, config)]
         for relation in relations:
             if relation.how is How.TIME:
@@ -127,9 +123,6 @@ class Codec:
             name: f"follows from {' and '.join(dict.fromkeys(rests.get(each, each) for each in said))}"
             for said, name in self.dependencies
         }
-        for column, form in zip(self.schema.columns, self.forms, strict=True):
-            if column.kind in (Kind.INTEGER, Kind.REAL) and isinstance(form, LevelForm):
-                found.setdefault(column.name, "is a label: numbers next to each other have little in common")
         for relation in self.relations:
             exact = "" if relation.how is How.TIME else ", except where the source differs"
             found[names[relation.column]] = f"is {relation.formula(names)}{exact}"
