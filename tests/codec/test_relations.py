@@ -237,6 +237,6 @@ def test_what_was_found_is_said_in_words(fit: Fit) -> None:
     town = np.array([f"town {k // 4}" for k in table["place"].to_numpy()])
     assert fit(table.append_column("town", pa.array(town))).laws == [
         ("arrival", "is departure + a time"),
-        ("total", "is 2 × fare - tip + toll - 150, except where the source differs"),
+        ("total", "is 2 × fare + toll - tip - 150, except where the source differs"),
         ("town", "follows from place"),
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import combinations
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +15,7 @@ from vae_core.config import CodecConfig
 from vae_core.schema import Column, Kind, Schema
 
 _SAMPLE = 2_048  # rows on which sums are looked for
+_CHECKED = 200_000  # rows on which what was found is checked
 _MOST = 64  # columns among which they are
 _EXPLAINED = 0.3  # share of a column's variance that the others explain, before a sum is looked for
 _ITERATIONS = 30
@@ -56,8 +56,9 @@ def find_arithmetic(arrays: Mapping[int, pa.Array], schema: Schema, config: Code
 def _find(arrays: dict[int, pa.Array], config: CodecConfig) -> list[Relation]:
     rows = len(next(iter(arrays.values())))
     sample = np.unique(np.linspace(0, rows - 1, min(rows, _SAMPLE), dtype=np.int64))
-    clocks = tuple(k for k, array in arrays.items() if _is_clock(array))
-    x = {k: numbers(array.take(pa.array(sample))).astype(np.float64) for k, array in arrays.items()}
+    some = {k: array.take(pa.array(sample)) for k, array in arrays.items()}
+    clocks = tuple(k for k, array in arrays.items() if _is_clock(some[k]) and _is_clock(array))
+    x = {k: numbers(array).astype(np.float64) for k, array in some.items()}
     x |= {k: minutes(x[k]) for k in clocks}
     spread = {k: float(values.std()) for k, values in x.items()}
     left = [k for k in arrays if spread[k] > 0]
@@ -139,10 +140,19 @@ def _fit_product(y: Array, x: dict[int, Array], grid: Grid) -> tuple[tuple[int, 
     """Two sources and the factor of the product that nearly all rows are, as `Relation` has them."""
     half = grid.step / 10.0**grid.decimals / 2
     varied = {k: values for k, values in x.items() if (values != np.median(values)).mean() > _VARIED}
-    for a, b in combinations(varied, 2):
-        product = varied[a] * varied[b]
-        if _factor(y[:_FIRST], product[:_FIRST], half) is not None:
-            factor = _factor(y, product, half)
+    names = list(varied)
+    first = np.column_stack([values[:_FIRST] for values in varied.values()]) if names else np.empty((0, 0))
+    start = y[:_FIRST, None]
+    for n, a in enumerate(names):
+        products = first[:, n, None] * first[:, n + 1 :]
+        known = products != 0
+        ratios = np.sort(np.where(known, start / np.where(known, products, 1.0), np.inf), axis=0)
+        median = ratios[np.maximum(known.sum(axis=0) - 1, 0) // 2, np.arange(products.shape[1])]
+        ratio = np.where(known.any(axis=0), median, 0.0)
+        near = np.maximum(2 * half, 1e-3 * np.abs(start))
+        likely = (np.abs(start - ratio * products) < near).mean(axis=0) >= _MULTIPLIED
+        for b in np.array(names[n + 1 :])[likely].tolist():
+            factor = _factor(y, varied[a] * varied[b], half)
             if factor is not None:
                 return (a, b), (factor,), 0.0
     return None
@@ -183,7 +193,10 @@ def _total(coefficients: Array, x: list[Array]) -> Array:
 
 
 def _holds(relation: Relation, arrays: Mapping[int, pa.Array]) -> bool:
-    """Whether the rest says little on all rows, and the sum keeps its law when its summands are not quite right."""
+    """Whether the rest says little, and the sum keeps its law when its summands are not quite right."""
+    rows = len(arrays[relation.column])
+    chosen = pa.array(np.unique(np.linspace(0, rows - 1, min(rows, _CHECKED), dtype=np.int64)))
+    arrays = {k: arrays[k].take(chosen) for k in (relation.column, *relation.sources)}
     there = present(arrays[relation.column])
     values = numbers(arrays[relation.column])
     rest = relation.rest(values, arrays)

@@ -62,7 +62,8 @@ class Relation:
             return f"{said[0]} + a time"
         if self.how is How.PRODUCT:
             return _term(self.coefficients[0], " × ".join(said))
-        terms = [*zip(self.coefficients, said, strict=True), *([(self.constant, "")] if self.constant else [])]
+        terms = sorted(zip(self.coefficients, said, strict=True), key=lambda term: term[0] < 0)
+        terms += [(self.constant, "")] if self.constant else []
         first, *more = (_term(factor, name) for factor, name in terms)
         return first + "".join(f" - {term[1:]}" if term.startswith("-") else f" + {term}" for term in more)
 
