@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from vae_core.codec import Codec
 from vae_core.codec.relations import How
+from vae_core.errors import ConfigError
+from vae_core.generation.partition import check_partitions
 from vae_core.schema import Kind
 
 Fit = Callable[..., Codec]
@@ -226,6 +228,13 @@ def test_categories_and_gaussian_columns_take_no_part(fit: Fit) -> None:
     assert not fit(table, kinds={"total": Kind.CATEGORICAL}).relations
     assert not fit(table, likelihoods={"total": "gaussian"}).relations
     assert fit(table).relations and not fit(table, relations=False).relations
+
+
+def test_what_others_say_names_no_folders(fit: Fit) -> None:
+    codec = fit(trips(pa.date32()))
+    check_partitions(codec, ["departure"])
+    with pytest.raises(ConfigError, match=r"arrival.*too many values"):
+        check_partitions(codec, ["arrival"])
 
 
 def test_what_was_found_is_said_in_words(fit: Fit) -> None:

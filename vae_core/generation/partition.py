@@ -76,7 +76,7 @@ def _values(codec: Codec, column: int) -> list[str]:
     if not any(test(plain) for test in usable) or len(own) != 1 or not isinstance(own[0], Part):
         raise ConfigError(f"partition_by: column {name!r} is {kind} ({form.type}); use one with few distinct values")
     leaves = own[0].leaves
-    if leaves.positioned:
+    if leaves.positioned or any(relation.column == column for relation in codec.relations):
         raise ConfigError(f"partition_by: column {name!r} is {kind} with too many values; use one with few")
     values = form.join([leaves.decode(np.flatnonzero(leaves.allowed))], [leaves], None)
     return [str(value) for value in values.unique().cast(pa.string()).to_pylist()]
