@@ -213,6 +213,28 @@ def test_shares_of_a_whole_are_no_sum(fit: Fit) -> None:
     assert not fit(pa.table(dict(zip("abcd", shares.T, strict=True)))).relations
 
 
+@pytest.mark.filterwarnings("error")
+def test_odd_columns_are_left_alone_without_a_word(fit: Fit, random_codes, positions) -> None:
+    rng = np.random.default_rng(0)
+    parts = bills()
+    odd = {
+        "huge": 10.0 ** rng.uniform(-300, 300, ROWS),
+        "infinite": np.where(rng.random(ROWS) < 0.1, np.inf, rng.normal(size=ROWS)),
+        "nan": np.where(rng.random(ROWS) < 0.1, np.nan, rng.normal(size=ROWS)),
+        "identifier": rng.integers(2**62, 2**63 - 1, ROWS),
+        "rare": pa.array(rng.integers(0, 900, ROWS), mask=np.arange(ROWS) > 3),
+        "never": pa.nulls(ROWS, pa.float64()),
+        "float": rng.normal(size=ROWS).astype(np.float32),
+        "same": np.full(ROWS, 7),
+        "copy": parts["fare"],
+        "zeros": np.where(np.arange(ROWS) == 5, 3, 0),
+    }
+    codec = fit(pa.table(odd | parts))
+    (relation,) = [r for r in codec.relations if len(r.sources) > 1]
+    assert relation.column == len(odd) + 3
+    codec.decode(random_codes(codec, 100), positions(codec, 100), 0).validate(full=True)
+
+
 def test_few_values_and_what_is_looked_up_stay_codes(fit: Fit) -> None:
     rng = np.random.default_rng(0)
     a, b = rng.integers(0, 5, ROWS), rng.integers(0, 5, ROWS)

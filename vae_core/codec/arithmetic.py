@@ -28,7 +28,8 @@ _GROUPS = 64  # quantile groups within which a summand's values are exchanged ..
 _MULTIPLIED = 0.95  # share of rows that are exact products, at least
 _VARIED = 0.1  # share of rows in which a factor isn't its median, at least
 _FACTOR_DIGITS = 7  # after the point, fewer than
-_FIRST = 64  # rows on which products are tried before all of them
+_FIRST = 64  # rows on which products are tried before all of them; fewer tell nothing
+_EXACT_BELOW = 1e15  # doubles of larger numbers are too coarse to add up
 _CLOCK = 60  # values of a column of clock times, more than
 _SHIFT = 0.01  # ... for the law of the sum to change by this much at most (Kolmogorov-Smirnov)
 _KINDS = (Kind.INTEGER, Kind.REAL, Kind.DECIMAL)
@@ -68,6 +69,8 @@ def _find(arrays: dict[int, pa.Array], config: CodecConfig) -> list[Relation]:
     found: list[Relation] = []
     for target in sorted(left, key=lambda k: -spread[k]):
         there = present(arrays[target])[sample]
+        if there.sum() < _FIRST:
+            continue
         others = [k for k in left if k != target and x[k][there].std() > 0]
         if not others or not x[target][there].std() > 0:
             continue
@@ -237,11 +240,13 @@ def _entropy(values: Array) -> float:
 
 
 def _is_number(array: pa.Array, column: Column) -> bool:
-    if column.kind not in _KINDS or column.likelihood == "gaussian":
-        return False
+    """Whether the column's numbers can be added up exactly."""
     kind = array.type
-    if pa.types.is_decimal(kind):
-        return storage.unscaled(array)[1]
-    if pa.types.is_floating(kind):
-        return bool(pa.types.is_float64(kind)) and bool(np.isfinite(numbers(array)).all())
-    return not pa.types.is_uint64(kind)
+    if column.kind not in _KINDS or column.likelihood == "gaussian" or pa.types.is_uint64(kind):
+        return False
+    if pa.types.is_floating(kind) and not pa.types.is_float64(kind):
+        return False
+    if pa.types.is_decimal(kind) and not storage.unscaled(array)[1]:
+        return False
+    values = numbers(array)
+    return bool((values > -_EXACT_BELOW).all() and (values < _EXACT_BELOW).all())
