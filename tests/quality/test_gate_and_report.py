@@ -97,6 +97,28 @@ def test_the_gate_passes_the_good_and_refuses_the_bad(good: dict[str, Any], bad:
     assert check(bad, GateConfig(enabled=False)) == []
 
 
+def test_what_withheld_extremes_cost_is_allowed() -> None:
+    """Three engines and four are too rare to be given: that alone moves sdmetrics' bins, however good the rows are."""
+    rng = np.random.default_rng(0)
+    engines = np.where(rng.random(4_000) < 0.5, 1, 2)
+    kind = np.where(engines == 2, "jet", "propeller")
+    engines[:3], given = 4, np.minimum(engines, 2)
+    given[:3] = 2
+    tables = [pa.table({"engines": e, "kind": kind, "seats": engines * 50}) for e in (engines, given)]
+    samples = Samples.of(
+        tables[0][:3_000], tables[0][3_000:], tables[1][:3_000], schema_of(tables[0]), EvaluationConfig(rows=3_000)
+    )
+    withheld = {"min_frequency": 5, "min_row_frequency": 1, "rare_rows": 0, "columns": []}
+    refused = {}
+    for extremes in (1, 5):
+        training = TRAINING | {"protections": withheld | {"extremes": extremes}}
+        metrics = measure(samples, EvaluationConfig(rows=3_000), training)
+        (trend,) = [each for each in judge(metrics, GateConfig()) if each.metric == "trend_error"]
+        refused[extremes] = trend.broken
+    assert refused == {1: True, 5: False}
+    assert "for the extremes that are withheld" in trend.basis
+
+
 def test_a_refusal_says_what_the_protections_withhold(bad: dict[str, Any]) -> None:
     columns = [
         {"name": "model", "levels": 60, "level_rows": 300, "extreme_rows": 0},

@@ -97,6 +97,20 @@ def stack(first: Frame, second: Frame) -> Frame:
     return Frame(first.features, tuple(values), first.rows + second.rows)
 
 
+def within_extremes(frame: Frame, table: Frame, few: int) -> Frame:
+    """`frame` with its numbers kept between the few-th smallest and largest of `table`, as `codec.extremes` does."""
+    values: list[Floats | Codes] = []
+    for i, feature in enumerate(frame.features):
+        known = np.sort(table.numbers(i)) if feature.numeric else np.empty(0)
+        known = known[~np.isnan(known)]
+        if not len(known):
+            values.append(frame.values[i])
+            continue
+        place = min(few, (len(known) + 1) // 2)
+        values.append(np.clip(frame.numbers(i), known[place - 1], known[-place]))
+    return Frame(frame.features, tuple(values), frame.rows)
+
+
 def left_out(schema: Schema) -> list[dict[str, str]]:
     """The columns that no metric reads, each with the reason."""
     return [{"column": c.name, "reason": _LEFT_OUT[c.kind]} for c in schema.columns if c.kind in _LEFT_OUT]

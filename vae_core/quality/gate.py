@@ -126,11 +126,16 @@ def _withheld(metrics: dict[str, Any]) -> list[str]:
 def _relative(
     name: str, metric: dict[str, Any], ratio: float | None, absolute: float | None, columns: tuple[str, ...]
 ) -> Judgement:
-    """A metric whose limit is `ratio` times its noise floor, and `absolute` where that is given and stricter."""
+    """A metric whose limit is `ratio` times its noise floor, and `absolute` where that is given and stricter.
+
+    What the extremes that are withheld cost a real sample (`withheld`) is allowed on top.
+    """
     limits = [] if absolute is None else [(absolute, "")]
     if ratio is not None and metric["floor"] is not None:
-        floor = max(metric["floor"], LEAST_FLOOR)
-        limits.append((ratio * floor, f"{ratio:g} × the noise floor {floor:.4g}"))
+        floor, withheld = max(metric["floor"], LEAST_FLOOR), metric.get("withheld") or 0.0
+        basis = f"{ratio:g} × the noise floor {floor:.4g}"
+        basis += f" + {withheld:.4g} for the extremes that are withheld" if withheld else ""
+        limits.append((ratio * floor + withheld, basis))
     limit, basis = min(limits, default=(None, ""))
     return Judgement(name, metric["value"], metric["floor"], limit, basis, columns)
 

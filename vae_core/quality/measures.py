@@ -15,7 +15,7 @@ from vae_core.config import EvaluationConfig
 from vae_core.progress import Progress, silent
 from vae_core.quality import fidelity, privacy, two_sample
 from vae_core.quality.coverage import coverage
-from vae_core.quality.frames import Frame, left_out, prepare, stack
+from vae_core.quality.frames import Frame, left_out, prepare, stack, within_extremes
 from vae_core.quality.joint import three_way_errors
 from vae_core.quality.utility import utility
 from vae_core.schema import Schema
@@ -159,6 +159,11 @@ def measure(
     progress(1, steps, "trends")
     result["trend_error"] = _trends(real, synthetic, floor, scale, seed)
     result["trend_error"]["bootstrap"] = fidelity.trend_errors(real, bootstrap, seed).mean
+
+    extremes = ((latent or {}).get("protections") or {}).get("extremes", 1)
+    if extremes > 1:  # numbers are cut into bins between each table's own extremes: a narrower table has other bins
+        narrow = within_extremes(real, stack(samples.train, samples.holdout), extremes)
+        result["trend_error"]["withheld"] = fidelity.trend_errors(real, narrow, seed).mean
 
     progress(2, steps, "three-way tables")
     result["three_way_error"] = _three_way(real, synthetic, floor, scale, seed)
