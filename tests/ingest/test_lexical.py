@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vae_core.ingest import lexical
@@ -47,6 +47,7 @@ def cleaned(text: str, delimiter: str, tile: int = 1 << 18) -> Block | None:
 
 
 @settings(max_examples=500, deadline=None)
+@example(text='""\t","\r\n', delimiter=",", last=False)
 @given(soup, st.sampled_from(",;\t"), st.booleans())
 def test_rows_end_outside_quotes(text: str, delimiter: str, last: bool) -> None:
     text = text.replace(",", delimiter)

@@ -122,11 +122,13 @@ def _counting_holds(buffer: bytes, used: int, quotes: Places, delimiter: str) ->
 
 
 def _edges_follow(data: Bytes, places: Places, step: int, blanks: list[int], delimiter: str) -> bool:
-    """Whether the next byte from each of these places on, in steps of 1 or -1, is an edge or a quote, blanks aside."""
+    """Whether the next byte from each of these places on, in steps of 1 or -1, is an edge, blanks aside, or a quote."""
     end = 0 if step < 0 else len(data) - 1
+    edges = [_RETURN, ord(delimiter), _QUOTE]
     while len(places := places[places != end] + step):
         beside = data[places]
-        inner = ~_is_one(beside, _NEWLINE, _RETURN, _QUOTE, ord(delimiter))
+        inner = ~_is_one(beside, _NEWLINE, *edges)
+        edges = edges[:2]  # two quotes are a quote within a value only where nothing stands between them
         if not inner.any():
             return True
         if not (blanks and _is_one(beside[inner], *blanks).all()):
