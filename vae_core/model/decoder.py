@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vae_core.model.activations import activations
 from vae_core.model.layout import Layout, Variable
 from vae_core.model.likelihoods import LIKELIHOODS, Likelihood
 from vae_core.model.places import PLACES
@@ -26,13 +28,15 @@ class Decoder(nn.Module):
         self.layout = layout
         self.hidden = hidden
         self.offsets: Tensor
-        self.before: Tensor
-        self.order: Tensor
+        self.owner: Tensor
+        self.place: Tensor
         self.nested: Tensor
         self.factor: Tensor
         self.register_buffer("offsets", torch.from_numpy(layout.offsets)[:, None], persistent=False)
         for name, index in zip(("nested", "factor"), layout.nesting, strict=True):
             self.register_buffer(name, torch.from_numpy(index)[:, None], persistent=False)
+        owner = np.repeat(np.arange(len(layout.sizes)), layout.embedded)
+        self.register_buffer("owner", torch.from_numpy(owner), persistent=False)
         self.trunk = nn.Linear(latent_dim, hidden)
         # The fine code of a bin has no embedding of its own: it only is a place.
         self.own = [
@@ -54,10 +58,8 @@ class Decoder(nn.Module):
         self.groups: dict[str, list[int]] = {}
         for j, variable in enumerate(layout.variables):
             self.groups.setdefault(_group(variable), []).append(j)
-        # Rows of one group of heads after another, so that each group's hidden states lie together.
         order = torch.tensor([j for members in self.groups.values() for j in members])
-        self.register_buffer("order", order, persistent=False)
-        self.register_buffer("before", torch.ones(len(order), len(order)).tril()[order], persistent=False)
+        self.register_buffer("place", torch.argsort(order), persistent=False)
         self.heads = nn.ModuleDict(
             {
                 group: LIKELIHOODS[layout.variables[members[0]].likelihood](
@@ -76,6 +78,7 @@ class Decoder(nn.Module):
         """What each variable's codes add to the hidden state, float32 [rows of all embeddings, hidden]."""
         if self.curves is None:
             return self.embedding
+        curves = self.curves.unbind()
         tables = []
         for j, (variable, own) in enumerate(
             zip(self.layout.variables, torch.split(self.embedding, self.own), strict=True)
@@ -84,9 +87,9 @@ class Decoder(nn.Module):
                 # The fine codes of a coarse one are neighbours.
                 table = self.smoothing.rows(j, own.view(-1, variable.size, self.hidden)).flatten(0, 1)
                 if variable.places is not None:
-                    table = torch.addmm(table, getattr(self, f"places_{j}"), self.curves[self.curve_of[j]])
+                    table = torch.addmm(table, getattr(self, f"places_{j}"), curves[self.curve_of[j]])
             else:
-                table = getattr(self, f"places_{j}") @ self.curves[self.curve_of[variable.within]]
+                table = getattr(self, f"places_{j}") @ curves[self.curve_of[variable.within]]
             tables.append(table)
         return torch.cat(tables)
 
@@ -96,22 +99,27 @@ class Decoder(nn.Module):
             self.embedding.data = self.embeddings().data
             self.curves = None
 
-    def hidden_states(self, z: Tensor, codes: Tensor, leaves: Tensor) -> Tensor:
-        """h_j of every variable, given the true codes before it, in the order `order`.
+    def active(self, z: Tensor, codes: Tensor, leaves: Tensor, scale: Tensor | None = None) -> tuple[Tensor, ...]:
+        """relu(h_j) of every variable, given the true codes before it.
 
         Args:
             z: float32 [n, latent].
             codes: int64 [variables, n].
             leaves: int64 [variables, n], leaf ids.
+            scale: float32 [n, hidden], what the results are multiplied by; not negative.
 
         Returns:
-            float32 [variables, n, hidden].
+            float32 [members, n, hidden] for each of `groups`.
         """
-        rows = leaves + self.factor * codes[self.nested[:, 0]] + self.offsets
-        embedded = nn.functional.embedding(rows[:-1], self.embeddings())
-        terms = torch.cat([self.trunk(z)[None], embedded]).flatten(1)
-        # A cumulative sum, as a product with a triangle of ones: it runs on all cores, forward and backward.
-        return torch.mm(self.before, terms).view(-1, len(z), self.hidden) + self.shift[self.order, None]
+        # Each variable's shift travels with what is added before it, which costs one addition a code, not one a row.
+        steps = torch.cat([self.shift.diff(dim=0), self.shift[:1]])
+        table = self.embeddings() + steps[self.owner]
+        embedded = nn.functional.embedding(self.rows(codes, leaves)[:-1], table)
+        return activations(self.trunk(z) + self.shift[0], embedded, scale, list(self.groups.values()))
+
+    def rows(self, codes: Tensor, leaves: Tensor) -> Tensor:
+        """Each code's row of `embeddings`, int64 [variables, n]; the arguments as in `active`."""
+        return leaves + self.factor * codes[self.nested[:, 0]] + self.offsets
 
     def nll(
         self, z: Tensor, codes: Tensor, leaves: Tensor, values: Tensor, generator: torch.Generator | None = None
@@ -128,19 +136,19 @@ class Decoder(nn.Module):
         Returns:
             float32 [variables, n].
         """
-        active = torch.relu_(self.hidden_states(z, codes, leaves))
+        scale = None
         if self.training and self.dropout > 0:
             # One mask a row for all its variables (Gal & Ghahramani 2016): a unit is there for all or for none.
             kept = torch.rand(len(z), self.hidden, generator=generator, device=z.device) >= self.dropout
-            active = active * (kept / (1 - self.dropout))
+            scale = kept / (1 - self.dropout)
         nothing = torch.zeros_like(codes[0])
         costs = []
-        by_group = torch.split(active, [len(members) for members in self.groups.values()])
-        for (group, members), of_group in zip(self.groups.items(), by_group, strict=True):
+        active = self.active(z, codes, leaves, scale)
+        for (group, members), of_group in zip(self.groups.items(), active, strict=True):
             parents = [self.layout.variables[j].parent for j in members]
             given = torch.stack([nothing if parent is None else leaves[parent] for parent in parents])
             costs.append(cast(Likelihood, self.heads[group]).nll(of_group, codes[members], given, values))
-        return torch.cat(costs)[torch.argsort(self.order)]
+        return torch.cat(costs)[self.place]
 
 
 def _group(variable: Variable) -> str:

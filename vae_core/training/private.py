@@ -98,21 +98,19 @@ class RowLosses:
         decoder, used = self.model.decoder, self.used
         leaves = self.model.leaves(codes).T.contiguous()
         codes = codes.T.contiguous()
-        rows = leaves + decoder.factor * codes[decoder.nested[:, 0]] + decoder.offsets
+        rows = decoder.rows(codes, leaves)
         embedded = self._layer(functional.embedding(rows[:-1], used["decoder.embeddings"]), 1.0)
-        terms = torch.cat([self._linear("decoder.trunk", z)[None], embedded]).flatten(1)
-        states = torch.mm(decoder.before, terms).view(-1, len(z), decoder.hidden)
-        states = self._layer(states + used["decoder.shift"][decoder.order, None], 1.0)
+        states = torch.cat([self._linear("decoder.trunk", z)[None], embedded]).cumsum(dim=0)
+        states = self._layer(states + used["decoder.shift"][:, None], 1.0)
         active = torch.relu(states)
         if self.model.training and decoder.dropout > 0:
             kept = torch.rand(len(z), decoder.hidden, device=z.device) >= decoder.dropout
             active = active * (kept / (1 - decoder.dropout))
         total = torch.zeros_like(z[:, 0])
-        by_group = torch.split(active, [len(members) for members in decoder.groups.values()])
-        for (group, members), of_group in zip(decoder.groups.items(), by_group, strict=True):
+        for group, members in decoder.groups.items():
             parents = [decoder.layout.variables[j].parent for j in members]
             given = torch.stack([torch.zeros_like(codes[0]) if p is None else leaves[p] for p in parents])
-            total = total + self._head(group, of_group, codes[members], given, values.T).sum(dim=0)
+            total = total + self._head(group, active[members], codes[members], given, values.T).sum(dim=0)
         return total
 
     def _head(self, group: str, active: Tensor, codes: Tensor, parents: Tensor, values: Tensor) -> Tensor:
