@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from vae_core.codec import Codec
 from vae_core.codec.leaves import NumericLeaves
+from vae_core.model.frequencies import marginal, smoothing
 from vae_core.model.places import places
 
-SMOOTHING = 10.0  # pseudo-rows
 MAX_LEAVES = 2048  # pairs of a coarse and a fine code that get an embedding each
 
 
@@ -54,9 +54,8 @@ class Variable:
 
     def log_frequencies(self) -> npt.NDArray[np.float32]:
         """float32 [rows, size]: log frequencies given the parent's code, smoothed towards those over all rows."""
-        everywhere = np.where(self.possible, self.counts.sum(axis=0) + 0.5, 1e-9)
-        everywhere /= everywhere.sum(axis=1, keepdims=True)
-        smoothed = self.counts + SMOOTHING * everywhere
+        everywhere = marginal(self.counts.sum(axis=0), self.possible)
+        smoothed = self.counts + smoothing(self.counts, everywhere) * everywhere
         frequencies: npt.NDArray[np.float64] = smoothed / smoothed.sum(axis=1, keepdims=True)
         return np.log(frequencies).astype(np.float32)
 

@@ -1,7 +1,8 @@
-"""A dependence tree: for each variable the earlier one that says most about it (Chow & Liu 1968).
+"""A dependence tree: for each variable the earlier one that foretells it best (Chow & Liu 1968).
 
 The decoder's biases are tables given that variable's code, so training starts from the tree's pairwise distributions,
-and the heads only learn what the tree doesn't say.
+and the heads only learn what the tree doesn't say. A table of many rows fits the rows it was counted on better than any
+others; so each is judged by what it says about a row that it was counted without.
 """
 
 from __future__ import annotations
@@ -10,16 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from vae_core.codec import Codec
-from vae_core.codec.association import mutual_information
+from vae_core.model.frequencies import left_out_gain, marginal
 from vae_core.model.layout import leaf_counts, leaf_ids, refined
 
 CELLS = 131_072  # entries of a table, at most
 LEAST = 0.005  # nats: a weaker parent isn't worth a table
+PSEUDO_ROWS = 10.0  # of the tables that are compared; the one that is chosen gets its own number
 WORK = 2_000_000_000  # codes counted, at most
 
 
 def dependence_tree(codec: Codec, codes: npt.NDArray[np.int32]) -> list[int | None]:
-    """Choose each variable's parent among those before it, by mutual information.
+    """Choose each variable's parent among those before it, by what a table given its code gains.
 
     Args:
         codec: its own parents (a fine code's coarse one) stay.
@@ -37,10 +39,13 @@ def dependence_tree(codec: Codec, codes: npt.NDArray[np.int32]) -> list[int | No
     for j, sub in enumerate(subs):
         best, most = sub.parent, LEAST
         if sub.parent is None and not sub.gaussian:
+            everywhere = marginal(np.bincount(sample[j], minlength=sub.size))
             for k in range(j):
                 if rows_of[k] * sub.size <= CELLS:
-                    information = mutual_information(leaves[k], sample[j], rows_of[k], sub.size)
-                    if information > most:
-                        best, most = k, information
+                    cells = np.bincount(leaves[k] * sub.size + sample[j], minlength=rows_of[k] * sub.size)
+                    counts = cells.reshape(rows_of[k], sub.size)
+                    gain = left_out_gain(counts, everywhere, PSEUDO_ROWS)
+                    if gain > most:
+                        best, most = k, gain
         parents.append(best)
     return parents
