@@ -37,6 +37,7 @@ EVALUATIONS = 50
 PATIENCE = 6
 TOLERANCE = 0.05  # nats by which the weights that are kept may be worse than the best, at most: few rows tell little
 EMA_DECAY = 0.998
+BIAS_DECAY = 1.0  # times the learning rate: how fast tables of biases go back to the frequencies they start from
 
 _logger = logging.getLogger(__name__)
 
@@ -106,6 +107,9 @@ def fit(  # noqa: PLR0912, PLR0915 (one loop, read from top to bottom)
     lowest = torch.zeros(len(held), device=device)  # held-out losses of the rows when their mean was lowest
     sums = {"train_loss": train_loss, "lowest": lowest}
 
+    biases: list[Tensor] = [p for name, p in model.decoder.heads.named_parameters() if name.endswith("bias")]
+    frequencies = [bias.detach().clone() for bias in biases]
+
     at = Position()
     if checkpoint is not None and (kept := checkpoint.load()) is not None:
         at = Position.from_dict(kept[1])
@@ -127,6 +131,7 @@ def fit(  # noqa: PLR0912, PLR0915 (one loop, read from top to bottom)
         optimizer.step()
         at.step += 1
         with torch.no_grad():
+            torch._foreach_lerp_(biases, frequencies, BIAS_DECAY * optimizer.param_groups[0]["lr"])
             blend = 1 - min(EMA_DECAY, at.step / (at.step + 10))
             torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), blend)
             train_loss += elbo.negative
@@ -220,7 +225,7 @@ def standard_error(differences: Tensor) -> float:
 
 
 def _decay_groups(model: VAE, weight_decay: float) -> list[dict[str, object]]:
-    """Weights decay; biases (which hold the codes' frequencies) don't."""
+    """Weights decay; biases don't: those of the heads go back to the codes' frequencies instead."""
     plain = [p for name, p in model.named_parameters() if name.endswith(("bias", "shift"))]
     decayed = [p for name, p in model.named_parameters() if not name.endswith(("bias", "shift"))]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
