@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +19,8 @@ from vae_core.model.layout import Layout, Variable
 from vae_core.model.likelihoods import LIKELIHOODS, Likelihood
 from vae_core.model.places import PLACES
 from vae_core.model.smoothing import CUTOFF, Smoothing
+
+TRUSTED = 100.0  # rows of a bin of whose own embedding half counts
 
 
 class Decoder(nn.Module):
@@ -30,6 +33,7 @@ class Decoder(nn.Module):
         self.offsets: Tensor
         self.owner: Tensor
         self.place: Tensor
+        self.trust: Tensor
         self.nested: Tensor
         self.factor: Tensor
         self.register_buffer("offsets", torch.from_numpy(layout.offsets)[:, None], persistent=False)
@@ -43,6 +47,8 @@ class Decoder(nn.Module):
             0 if v.within is not None else leaves for v, leaves in zip(layout.variables, layout.leaves, strict=True)
         ]
         self.embedding = nn.Parameter(torch.randn(sum(self.own), hidden) * len(layout.sizes) ** -0.5)
+        trust = [_trust(v, own) for v, own in zip(layout.variables, self.own, strict=True)]
+        self.register_buffer("trust", torch.from_numpy(np.concatenate(trust)).float()[:, None], persistent=False)
         self.smoothing = Smoothing(layout.variables, [CUTOFF] * len(layout.variables))
         # One curve an ordered column: a fine code goes on where its coarse one has put the row.
         curves = [j if v.within is None else v.within for j, v in enumerate(layout.variables) if v.places is not None]
@@ -81,7 +87,7 @@ class Decoder(nn.Module):
         curves = self.curves.unbind()
         tables = []
         for j, (variable, own) in enumerate(
-            zip(self.layout.variables, torch.split(self.embedding, self.own), strict=True)
+            zip(self.layout.variables, torch.split(self.trust * self.embedding, self.own), strict=True)
         ):
             if variable.within is None:
                 # The fine codes of a coarse one are neighbours.
@@ -149,6 +155,17 @@ class Decoder(nn.Module):
             given = torch.stack([nothing if parent is None else leaves[parent] for parent in parents])
             costs.append(cast(Likelihood, self.heads[group]).nll(of_group, codes[members], given, values))
         return torch.cat(costs)[self.place]
+
+
+def _trust(variable: Variable, own: int) -> npt.NDArray[np.float64]:
+    """How much of each leaf's own embedding counts, float64 [own]: the fewer rows a fine bin has, the less.
+
+    Where a column is half frequent values and half bins, most bins have few rows, and what they tell of the row is that
+    it is near the values beside them.
+    """
+    if variable.intervals is None:
+        return np.ones(own)
+    return np.where(variable.intervals, variable.counts.ravel() / (variable.counts.ravel() + TRUSTED), 1.0)
 
 
 def _group(variable: Variable) -> str:

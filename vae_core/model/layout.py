@@ -29,6 +29,7 @@ class Variable:
         within: index of the coarse variable, for a fine code of bins: it says where in the coarse one a number lies.
         members: int32 [size, columns], of a joint code: the code of each of its columns.
         places: float32 [rows of its embedding, PLACES] (see `places`), for ordered codes.
+        intervals: bool [leaves], for a fine code that refines one: which leaves are bins rather than one value each.
         counts: float64 [rows, size], occurrences in the training rows; rows = 1 without a parent.
         possible: bool [rows, size], codes that may occur or be generated.
         allowed: bool [rows, size], codes that may be generated.
@@ -51,6 +52,7 @@ class Variable:
     within: int | None = None
     members: npt.NDArray[np.int32] | None = None
     places: npt.NDArray[np.float32] | None = None
+    intervals: npt.NDArray[np.bool_] | None = None
 
     def log_frequencies(self) -> npt.NDArray[np.float32]:
         """float32 [rows, size]: log frequencies given the parent's code, smoothed towards those over all rows."""
@@ -76,7 +78,7 @@ class Layout:
             parents: each variable's parent (see `dependence_tree`); a codec's own parents are among them.
         """
         variables = []
-        refines, within = refined(codec), inside(codec)
+        refines, within, intervals = refined(codec), inside(codec), _intervals(codec)
         leaves = leaf_ids(codes, refines, [sub.size for sub in codec.sub_columns])
         rows_of = leaf_counts(codec)
         for j, (sub, parent) in enumerate(zip(codec.sub_columns, parents, strict=True)):
@@ -110,6 +112,7 @@ class Layout:
                     refines=refines[j],
                     within=within[j],
                     members=sub.members,
+                    intervals=intervals.get(j),
                     places=_places_of(codec, codes, j, within[j]) if refines[j] is None and sub.ordered > 2 else None,
                 )
             )
@@ -197,6 +200,18 @@ def refined(codec: Codec) -> list[int | None]:
         if few and not bins:
             refines[fine] = coarse
     return refines
+
+
+def _intervals(codec: Codec) -> dict[int, npt.NDArray[np.bool_]]:
+    """For each sub-column that refines another, and each leaf (see `Layout.leaves`), whether it is a bin."""
+    found, refines = {}, refined(codec)
+    for part, coarse, fine in codec.split_parts:
+        if refines[fine] is not None and isinstance(part.leaves, NumericLeaves) and part.layout is not None:
+            pairs = np.indices((codec.sub_columns[coarse].size, codec.sub_columns[fine].size)).reshape(2, -1)
+            leaf = part.layout.decode(list(pairs))
+            known = np.minimum(leaf, part.leaves.size - 1)
+            found[fine] = (leaf < part.leaves.size) & ~part.leaves.is_atom(known)
+    return found
 
 
 def inside(codec: Codec) -> list[int | None]:
