@@ -30,24 +30,8 @@ def order_levels(leaves: Array, count: int, others: list[tuple[Array, int]]) -> 
     return np.lexsort((np.arange(count), -frequency, modal))
 
 
-def mutual_information(x: Array, y: Array, size_x: int, size_y: int) -> float:
-    """Mutual information in nats, less its expected value for independent variables (Miller 1955).
-
-    Args:
-        x: codes [n] below `size_x`.
-        y: likewise.
-        size_x: number of codes.
-        size_y: likewise.
-    """
-    joint = np.bincount(x * size_y + y, minlength=size_x * size_y).reshape(size_x, size_y) / len(x)
-    p_x, p_y = joint.sum(axis=1), joint.sum(axis=0)
-    i, k = np.nonzero(joint)
-    information = float((joint[i, k] * np.log(joint[i, k] / (p_x[i] * p_y[k]))).sum())
-    return information - (np.count_nonzero(p_x) - 1) * (np.count_nonzero(p_y) - 1) / (2 * len(x))
-
-
 def _association(joint: Array) -> float:
-    """Mutual information of a table of counts, less its expectation under chance, over the root of both entropies."""
+    """Mutual information of a table of counts, less what chance gives (Miller 1955), over the root of both entropies."""
     total = joint.sum()
     rows, columns = joint.sum(axis=1), joint.sum(axis=0)
     own, other = _entropy(rows), _entropy(columns)
