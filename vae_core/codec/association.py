@@ -31,7 +31,7 @@ def order_levels(leaves: Array, count: int, others: list[tuple[Array, int]]) -> 
 
 
 def _association(joint: Array) -> float:
-    """Mutual information of a table of counts, less what chance gives (Miller 1955), over the root of both entropies."""
+    """Mutual information of counts, less what chance gives (Miller 1955), over the root of both entropies."""
     total = joint.sum()
     rows, columns = joint.sum(axis=1), joint.sum(axis=0)
     own, other = _entropy(rows), _entropy(columns)
