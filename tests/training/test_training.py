@@ -14,11 +14,11 @@ from vae_core.config import CodecConfig, SchemaConfig, TrainingConfig
 from vae_core.errors import ConfigError
 from vae_core.export.stage import load_model
 from vae_core.ingest import ingest
-from vae_core.model import Layout, dependence_tree
+from vae_core.model import VAE, Layout, dependence_tree
 from vae_core.model.sampling import sample
 from vae_core.schema import Schema
 from vae_core.store import Store
-from vae_core.training import train
+from vae_core.training import loop, train
 from vae_core.training.loop import TOLERANCE, evaluate, fit
 from vae_core.training.stage import encode_snapshot
 
@@ -121,6 +121,20 @@ def test_early_stopping_keeps_weights_as_good_as_the_best(wine):
     kept = float(losses.mean()) + max(free - kl, 0.0)
     assert min(judged) - 1e-3 <= kept <= min(judged) + TOLERANCE + 1e-3
     assert judged[-1] > kept + 1e-3  # by heart, at the end
+
+
+def test_biases_go_back_to_the_frequencies(wine, monkeypatch):
+    config = TrainingConfig(max_steps=150, hidden=32, device="cpu")
+    drifts = []
+    for decay in (0.0, 20 * loop.BIAS_DECAY):
+        monkeypatch.setattr(loop, "BIAS_DECAY", decay)
+        learned = wine(config)[0].model
+        fresh = dict(VAE(learned.layout, config).decoder.heads.named_parameters())
+        drift = [
+            (b - fresh[k]).detach().norm() for k, b in learned.decoder.heads.named_parameters() if k.endswith("bias")
+        ]
+        drifts.append(float(torch.stack(drift).norm()))
+    assert 0 < drifts[1] < 0.6 * drifts[0], drifts
 
 
 def test_gaussian_likelihood_learns_a_real_column(tmp_path):
