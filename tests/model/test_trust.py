@@ -11,7 +11,7 @@ import torch
 from vae_core.codec.leaves import NumericLeaves
 from vae_core.config import SchemaConfig, TrainingConfig
 from vae_core.ingest import ingest
-from vae_core.model import VAE, Layout, dependence_tree
+from vae_core.model import VAE, Layout, Structure
 from vae_core.schema import Schema
 from vae_core.store import Store
 from vae_core.training.stage import encode_snapshot
@@ -26,7 +26,7 @@ def test_bins_are_trusted_by_their_rows_and_single_values_as_they_are(tmp_path) 
     schema = Schema.from_dict(json.loads(snapshot.file("schema.json").read_text()))
     config = TrainingConfig(hidden=16)
     codec, codes, _, _ = encode_snapshot(snapshot.folder, schema, config)
-    layout = Layout.from_codec(codec, codes, dependence_tree(codec, codes))
+    layout = Layout.from_codec(codec, codes, Structure.learn(codec, codes))
     decoder = VAE(layout, config).decoder
     ((part, coarse, fine),) = codec.split_parts
     assert isinstance(part.leaves, NumericLeaves) and part.layout is not None

@@ -18,7 +18,7 @@ from vae_core.config import CodecConfig, EvaluationConfig, PrivacyConfig, Public
 from vae_core.errors import ConfigError, MissingDependencyError
 from vae_core.export import export
 from vae_core.generation import Sampler
-from vae_core.model import VAE, Layout
+from vae_core.model import VAE, Layout, Structure
 from vae_core.quality.evaluation import evaluate
 from vae_core.schema import Column, Kind, Schema
 from vae_core.store import Artifact, Store
@@ -65,7 +65,7 @@ def coded():
     )
     codec = Codec.fit(table, Schema(table.schema, columns, 3000), CodecConfig())
     encoded = codec.encode(table)
-    layout = Layout.from_codec(codec, encoded.codes, [sub.parent for sub in codec.sub_columns])
+    layout = Layout.from_codec(codec, encoded.codes, Structure.declared(codec))
     assert {v.likelihood for v in layout.variables} == {"categorical", "bernoulli", "gaussian"}
     assert any(v.within is not None for v in layout.variables)
     torch.manual_seed(0)

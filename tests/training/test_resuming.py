@@ -22,7 +22,7 @@ from tests.conftest import environment
 from vae_core.codec import Codec
 from vae_core.config import SchemaConfig, TrainingConfig
 from vae_core.ingest import ingest
-from vae_core.model import Layout, dependence_tree
+from vae_core.model import Layout, Structure
 from vae_core.schema import Schema
 from vae_core.store import Artifact, Store
 from vae_core.training import checkpoint as module
@@ -149,7 +149,7 @@ def encoded(snapshot: Artifact) -> tuple[Any, ...]:
     schema = Schema.from_dict(json.loads(snapshot.file("schema.json").read_text()))
     codec, codes, values, holdout = encode_snapshot(snapshot.folder, schema, BY_STEPS)
     assert isinstance(codec, Codec)
-    layout = Layout.from_codec(codec, codes[~holdout], dependence_tree(codec, codes[~holdout]))
+    layout = Layout.from_codec(codec, codes[~holdout], Structure.learn(codec, codes[~holdout]))
     return layout, codes, values, holdout
 
 

@@ -14,7 +14,7 @@ from vae_core.config import CodecConfig, SchemaConfig, TrainingConfig
 from vae_core.errors import ConfigError
 from vae_core.export.stage import load_model
 from vae_core.ingest import ingest
-from vae_core.model import VAE, Layout, dependence_tree
+from vae_core.model import VAE, Layout, Structure
 from vae_core.model.sampling import sample
 from vae_core.schema import Schema
 from vae_core.store import Store
@@ -96,7 +96,7 @@ def wine(tmp_path):
         snapshot = ingest(load_wine(as_frame=True).frame, SchemaConfig(), Store(tmp_path), "wine")
         schema = Schema.from_dict(json.loads(snapshot.file("schema.json").read_text()))
         codec, codes, values, holdout = encode_snapshot(snapshot.folder, schema, config)
-        layout = Layout.from_codec(codec, codes[~holdout], dependence_tree(codec, codes[~holdout]))
+        layout = Layout.from_codec(codec, codes[~holdout], Structure.learn(codec, codes[~holdout]))
         result = fit(layout, codes, values, holdout, config)
         return result, torch.from_numpy(codes[holdout]), torch.from_numpy(values[holdout])
 

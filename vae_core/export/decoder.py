@@ -237,10 +237,10 @@ def _leaf(graph: GraphBuilder, variable: Variable, drawn: list[Draw]) -> str:
     return code if variable.refines is None else _pair(graph, drawn, variable, variable.refines)
 
 
-def _pair(graph: GraphBuilder, drawn: list[Draw], variable: Variable, coarse: int) -> str:
-    """The number of the pair of a coarse code and of the code drawn last, int32 [n]."""
+def _pair(graph: GraphBuilder, drawn: list[Draw], variable: Variable, earlier: int) -> str:
+    """The number of the pair of an earlier leaf and of the code drawn last, int32 [n]."""
     size = graph.constant(np.array([variable.size], np.int32))
-    return graph.add("Add", drawn[-1].leaf, graph.add("Mul", drawn[coarse].leaf, size))
+    return graph.add("Add", drawn[-1].leaf, graph.add("Mul", drawn[earlier].leaf, size))
 
 
 def _joined(graph: GraphBuilder, columns: list[str]) -> str:

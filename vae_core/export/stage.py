@@ -13,7 +13,7 @@ from vae_core.config import TrainingConfig
 from vae_core.export.decoder import build_decoder
 from vae_core.export.encoder import build_encoder
 from vae_core.export.parity import measure
-from vae_core.model import VAE, Layout
+from vae_core.model import VAE, Layout, Structure
 from vae_core.progress import Progress, silent
 from vae_core.store import Artifact
 
@@ -66,9 +66,9 @@ def load_model(model: Artifact, codec: Codec) -> VAE:
     """Rebuild the torch model of an artifact, on the CPU, in evaluation mode."""
     config = TrainingConfig.model_validate(model.manifest["config"])
     with safe_open(model.file("weights.safetensors"), "pt") as weights:
-        parents = json.loads(weights.metadata()["parents"])
+        structure = Structure.from_metadata(weights.metadata(), codec)
         state = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118 (not a mapping)
-    layout = Layout.from_codec(codec, np.zeros((0, len(codec.sub_columns)), np.int32), parents)
+    layout = Layout.from_codec(codec, np.zeros((0, len(codec.sub_columns)), np.int32), structure)
     vae = VAE(layout, config, folded=True)
     vae.load_state_dict(state)
     return vae.eval()

@@ -4,7 +4,7 @@ from vae_core.model.decoder import Decoder
 from vae_core.model.encoder import Encoder
 from vae_core.model.layout import Layout, Variable
 from vae_core.model.objective import aggregate_kl, gaussian_kl, reparameterize
-from vae_core.model.tree import dependence_tree
+from vae_core.model.structure import Structure
 from vae_core.model.vae import VAE, Elbo
 
 __all__ = [
@@ -13,9 +13,9 @@ __all__ = [
     "Elbo",
     "Encoder",
     "Layout",
+    "Structure",
     "Variable",
     "aggregate_kl",
-    "dependence_tree",
     "gaussian_kl",
     "reparameterize",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +11,8 @@ from vae_core.codec import Codec
 from vae_core.codec.leaves import NumericLeaves
 from vae_core.model.frequencies import marginal, smoothing
 from vae_core.model.places import places
-
-MAX_LEAVES = 2048  # pairs of a coarse and a fine code that get an embedding each
+from vae_core.model.refinement import leaf_counts, leaf_ids, refined
+from vae_core.model.structure import Structure
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Variable:
         size: number of codes.
         likelihood: key of `vae_core.model.likelihoods.LIKELIHOODS`.
         parent: index of an earlier variable whose leaf selects the row of `counts`, or None.
-        refines: index of the variable whose code this one refines (a fine code's coarse one), or None.
+        refines: index of the variable whose code this one is read together with (a fine code's coarse one), or None.
         within: index of the coarse variable, for a fine code of bins: it says where in the coarse one a number lies.
         members: int32 [size, columns], of a joint code: the code of each of its columns.
         places: float32 [rows of its embedding, PLACES] (see `places`), for ordered codes.
@@ -69,19 +68,19 @@ class Layout:
     variables: tuple[Variable, ...]
 
     @classmethod
-    def from_codec(cls, codec: Codec, codes: npt.NDArray[np.int32], parents: Sequence[int | None]) -> Layout:
+    def from_codec(cls, codec: Codec, codes: npt.NDArray[np.int32], structure: Structure) -> Layout:
         """Describe `codec`'s sub-columns.
 
         Args:
             codec: gives names, sizes, and the codes that may be generated.
             codes: int32 [n, sub_columns], training rows, whose frequencies the heads start from.
-            parents: each variable's parent (see `dependence_tree`); a codec's own parents are among them.
+            structure: what was found of how the variables hang together.
         """
         variables = []
-        refines, within, intervals = refined(codec), inside(codec), _intervals(codec)
-        leaves = leaf_ids(codes, refines, [sub.size for sub in codec.sub_columns])
-        rows_of = leaf_counts(codec)
-        for j, (sub, parent) in enumerate(zip(codec.sub_columns, parents, strict=True)):
+        refines, within, intervals = structure.refines, inside(codec), _intervals(codec)
+        sizes = [int(sub.size) for sub in codec.sub_columns]
+        leaves, rows_of = leaf_ids(codes, sizes, refines), leaf_counts(sizes, refines)
+        for j, (sub, parent) in enumerate(zip(codec.sub_columns, structure.parents, strict=True)):
             rows = 1 if parent is None else rows_of[parent]
             row = np.zeros(len(codes), np.int64) if parent is None else leaves[:, parent].astype(np.int64)
             counts = np.bincount(row * sub.size + codes[:, j], minlength=rows * sub.size).reshape(rows, sub.size)
@@ -144,8 +143,8 @@ class Layout:
 
     @property
     def leaves(self) -> list[int]:
-        """Number of leaf ids of each variable: its codes, or for a fine one the pairs of a coarse and a fine code."""
-        return [v.size if v.refines is None else v.size * self.variables[v.refines].size for v in self.variables]
+        """Number of leaf ids of each variable: its codes, or their combinations with those that they refine."""
+        return leaf_counts(self.sizes, [v.refines for v in self.variables])
 
     @property
     def embedded(self) -> list[int]:
@@ -167,10 +166,18 @@ class Layout:
 
     @property
     def refinement(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """(index, factor), int64 [variables] each: a row's leaf ids are codes + factor * codes[index]."""
+        """(index, factor), int64 [variables] each: a row's leaf ids are codes + factor * leaf ids[index]."""
         index = [0 if v.refines is None else v.refines for v in self.variables]
         factor = [0 if v.refines is None else v.size for v in self.variables]
         return np.array(index, np.int64), np.array(factor, np.int64)
+
+    @property
+    def depth(self) -> int:
+        """How many variables in a row refine one another, at most: 0 where none does."""
+        depths: list[int] = []
+        for variable in self.variables:
+            depths.append(0 if variable.refines is None else depths[variable.refines] + 1)
+        return max(depths)
 
     @property
     def nesting(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -183,23 +190,6 @@ class Layout:
     def gaussians(self) -> list[int]:
         """Indices of the variables with a Gaussian likelihood, in order."""
         return [j for j, variable in enumerate(self.variables) if variable.likelihood == "gaussian"]
-
-
-def refined(codec: Codec) -> list[int | None]:
-    """For each sub-column of `codec` the one that it refines: of a fine code the coarse one.
-
-    That is for levels and atoms, whose pairs mean something each, if there are not too many. The fine code of a bin
-    only says where in the coarse one a number lies: it is embedded by itself, and learned from more rows. A column of
-    which a quarter are atoms is not of bins.
-    """
-    refines: list[int | None] = [None] * len(codec.sub_columns)
-    for part, coarse, fine in codec.split_parts:
-        few = codec.sub_columns[coarse].size * codec.sub_columns[fine].size <= MAX_LEAVES
-        leaves = part.leaves
-        bins = isinstance(leaves, NumericLeaves) and leaves.is_atom(np.arange(leaves.size)).mean() < 0.25
-        if few and not bins:
-            refines[fine] = coarse
-    return refines
 
 
 def _intervals(codec: Codec) -> dict[int, npt.NDArray[np.bool_]]:
@@ -235,23 +225,3 @@ def _places_of(codec: Codec, codes: npt.NDArray[np.int32], j: int, coarse: int |
     pairs = codes[:, coarse].astype(np.int64) * sub.size + codes[:, j]
     of_pair = places(np.bincount(pairs, minlength=outer.size * sub.size), outer.ordered * sub.size)
     return of_pair - np.repeat(of_coarse, sub.size, axis=0)
-
-
-def leaf_counts(codec: Codec) -> list[int]:
-    """Number of leaf ids of each sub-column (see `Layout.leaves`)."""
-    subs = codec.sub_columns
-    return [
-        int(sub.size if coarse is None else sub.size * subs[coarse].size)
-        for sub, coarse in zip(subs, refined(codec), strict=True)
-    ]
-
-
-def leaf_ids(
-    codes: npt.NDArray[np.integer], refines: Sequence[int | None], sizes: Sequence[int]
-) -> npt.NDArray[np.int64]:
-    """int64 [n, sub_columns]: codes, where a fine code becomes the number of its (coarse, fine) pair."""
-    leaves = codes.astype(np.int64)
-    for j, coarse in enumerate(refines):
-        if coarse is not None:
-            leaves[:, j] += leaves[:, coarse] * sizes[j]
-    return leaves

@@ -69,8 +69,8 @@ class Ancestral:
             code = torch.where(self.parent_leaves() == 1, variable.size - 1, code)
         self.codes.append(code)
         self.logits.append(logits)
-        coarse = variable.refines
-        leaf = code if coarse is None else code + self.codes[coarse] * variable.size
+        earlier = variable.refines
+        leaf = code if earlier is None else code + self.leaves[earlier] * variable.size
         self.leaves.append(leaf)
         row = leaf if variable.within is None else leaf + self.codes[variable.within] * variable.size
         self._sum = self._sum + self.decoder.embedding[row + int(layout.offsets[j])]

@@ -23,7 +23,7 @@ from vae_core.codec import Codec
 from vae_core.codec.private import Release, count_releases, public_schema, stand_in
 from vae_core.config import TrainingConfig
 from vae_core.errors import SourceError
-from vae_core.model import VAE, Layout
+from vae_core.model import VAE, Layout, Structure
 from vae_core.model.sampling import sample
 from vae_core.progress import Progress, silent
 from vae_core.schema import Kind, Schema
@@ -104,8 +104,7 @@ def learn_privately(folder: Path, schema: Schema, config: TrainingConfig, progre
             f"nothing to learn at this epsilon: no value of any column stands in more than {release.threshold:.0f} "
             "rows; raise training.privacy.epsilon, or say what is public in training.privacy.columns"
         )
-    parents = [sub.parent for sub in codec.sub_columns]
-    layout = Layout.from_codec(codec, codec.encode(stand).codes, parents)
+    layout = Layout.from_codec(codec, codec.encode(stand).codes, Structure.declared(codec))
     codes, values = snapshot_rows.encode(dataset, codec, rows)
     with processor():
         result = fit_privately(layout, codes[learned], values[learned], config, budget, progress)

@@ -18,7 +18,7 @@ from vae_core.codec import Codec, RareRows
 from vae_core.codec.rare_rows import FILE as RARE_ROWS
 from vae_core.config import CodecConfig, TrainingConfig
 from vae_core.errors import SourceError
-from vae_core.model import VAE, Layout, dependence_tree
+from vae_core.model import VAE, Layout, Structure
 from vae_core.progress import Progress, silent
 from vae_core.schema import Schema
 from vae_core.split import holdout_mask, rows_where
@@ -31,7 +31,7 @@ from vae_core.training.latent import latent_use
 from vae_core.training.loop import TrainingResult, fit
 from vae_core.training.privately import learn_privately, sealed
 
-STAGE = "train/3"
+STAGE = "train/4"
 FEW_ROWS = 1_000  # below, users are told what to expect
 
 _logger = logging.getLogger(__name__)
@@ -72,17 +72,19 @@ def train(snapshot: Artifact, config: TrainingConfig, store: Store, name: str, p
         if config.privacy is not None:
             private = learn_privately(snapshot.folder, schema, config, progress)
             codec, schema, layout, result = private.codec, private.schema, private.layout, private.result
+            structure = Structure.declared(codec)
             rows, held = private.rows, (private.codes, private.values)
         else:
             codec, codes, values, holdout = encode_snapshot(snapshot.folder, schema, config)
             rows, held = (int((~holdout).sum()), int(holdout.sum())), (codes[holdout], values[holdout])
             warn_of_few(rows[0])
             learned = codes[~holdout]
-            layout = Layout.from_codec(codec, learned, dependence_tree(codec, learned))
+            structure = Structure.learn(codec, learned)
+            layout = Layout.from_codec(codec, learned, structure)
             del learned
             with processor():
                 result = fit(layout, codes, values, holdout, config, progress, checkpoint)
-                whole = Layout.from_codec(codec, codes, [v.parent for v in layout.variables])
+                whole = Layout.from_codec(codec, codes, structure)
                 calibrate(result.model, whole, config.seed)
             if config.codec.min_row_frequency > 1:
                 rare = RareRows.fit(codes, config.codec.min_row_frequency)
@@ -96,8 +98,7 @@ def train(snapshot: Artifact, config: TrainingConfig, store: Store, name: str, p
         } | ({} if private is None else {"privacy": private.spent})
         with store.stage("models", name, version, manifest) as folder:
             weights = {name: tensor.contiguous() for name, tensor in result.model.state_dict().items()}
-            parents = json.dumps([variable.parent for variable in layout.variables])
-            save_file(weights, folder / "weights.safetensors", metadata={"parents": parents})
+            save_file(weights, folder / "weights.safetensors", metadata=structure.to_metadata())
             (folder / "codec.json").write_text(json.dumps(codec.to_dict()))
             (folder / "schema.json").write_text(json.dumps(schema.to_dict(), indent=1))
             if rare is not None:
