@@ -1,0 +1,115 @@
+"""Variables that say more together are found, and what follows them depends on their combination."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pandas as pd
+import pytest
+import torch
+
+from vae_core.codec import Codec
+from vae_core.config import SchemaConfig, TrainingConfig
+from vae_core.export.decoder import build_decoder
+from vae_core.ingest import ingest
+from vae_core.model import VAE, Layout, Structure, Variable
+from vae_core.model.interactions import interactions
+from vae_core.model.sampling import sample
+from vae_core.schema import Schema
+from vae_core.store import Store
+from vae_core.training.stage import encode_snapshot
+
+YEARS, MONTHS, DAYS = 3, 12, 28
+
+
+def coded(table: pd.DataFrame, folder: Path) -> tuple[Codec, np.ndarray]:
+    snapshot = ingest(table, SchemaConfig(), Store(folder), "table")
+    schema = Schema.from_dict(json.loads(snapshot.file("schema.json").read_text()))
+    codec, codes, _, _ = encode_snapshot(snapshot.folder, schema, TrainingConfig())
+    return codec, codes
+
+
+def dates(rows: int, generator: np.random.Generator) -> pd.DataFrame:
+    sizes = {"year": YEARS, "month": MONTHS, "day": DAYS}
+    return pd.DataFrame({name: 1 + generator.integers(size, size=rows) for name, size in sizes.items()})
+
+
+def test_a_day_is_read_with_its_month_and_its_year(tmp_path) -> None:
+    generator = np.random.default_rng(0)
+    table = dates(20_000, generator)
+    weather = generator.integers(5, size=(YEARS + 1, MONTHS + 1, DAYS + 1))[table.year, table.month, table.day]
+    table["sky"] = np.where(generator.random(len(table)) < 0.8, weather, generator.integers(5, size=len(table)))
+    codec, codes = coded(table, tmp_path)
+    names = [sub.name for sub in codec.sub_columns]
+    (group,) = interactions(codec, codes)
+    assert [names[j] for j in group] == ["year", "month", "day"]
+    structure = Structure.learn(codec, codes)
+    assert structure.refines == (None, 0, 1, None)
+    assert structure.parents[names.index("sky")] == names.index("day")
+    assert Structure.from_metadata(structure.to_metadata(), codec) == structure
+
+
+def test_what_each_says_by_itself_makes_no_group(tmp_path) -> None:
+    generator = np.random.default_rng(0)
+    table = dates(20_000, generator)
+    warm = (table.month - 6) / 6 + (table.day - 14) / 14 + generator.logistic(size=len(table))
+    table["warm"] = np.where(warm > 0, "yes", "no")
+    table["any"] = generator.integers(5, size=len(table))
+    codec, codes = coded(table, tmp_path)
+    assert interactions(codec, codes) == []
+
+
+def variable(name: str, size: int, refines: int | None = None, parent: int | None = None, rows: int = 1) -> Variable:
+    counts = np.tile(np.arange(1.0, size + 1), (rows, 1))
+    every = np.ones((rows, size), bool)
+    return Variable(name, size, "categorical", parent, counts, every, every, refines=refines)
+
+
+CHAIN = Layout(
+    (
+        variable("year", 2),
+        variable("month", 3, refines=0),
+        variable("between", 3),
+        variable("day", 4, refines=1),
+        variable("sky", 3, parent=3, rows=24),
+    )
+)
+
+
+@pytest.fixture(scope="module")
+def vae() -> VAE:
+    torch.manual_seed(0)
+    vae = VAE(CHAIN, TrainingConfig(latent_dim=3, hidden=16), folded=True).eval().requires_grad_(False)
+    for parameter in vae.parameters():
+        parameter.add_(torch.randn_like(parameter), alpha=0.5)
+    return vae
+
+
+def test_every_combination_has_a_leaf_of_its_own(vae) -> None:
+    rows = torch.tensor(list(itertools.product(*(range(size) for size in CHAIN.sizes))))
+    leaves = vae.leaves(rows)
+    assert CHAIN.leaves == [2, 6, 3, 24, 3] and CHAIN.depth == 2
+    for j, members in enumerate([[0], [0, 1], [2], [0, 1, 3], [4]]):
+        pairs = torch.unique(torch.column_stack([rows[:, members], leaves[:, j]]), dim=0)
+        assert sorted(pairs[:, -1].tolist()) == list(range(CHAIN.leaves[j]))
+
+
+def test_probabilities_of_all_rows_sum_to_one(vae) -> None:
+    rows = torch.tensor(list(itertools.product(*(range(size) for size in CHAIN.sizes))))
+    for z in torch.randn(3, 3, generator=torch.Generator().manual_seed(1)):
+        leaves = vae.leaves(rows).T.contiguous()
+        cost = vae.decoder.nll(z.expand(len(rows), -1), rows.T.contiguous(), leaves, torch.zeros(0, len(rows)))
+        assert float(torch.exp(-cost.sum(dim=0)).sum()) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_graph_draws_the_codes_that_torch_draws(vae) -> None:
+    generator = np.random.default_rng(0)
+    z, u = generator.standard_normal((5_000, 3), np.float32), generator.random((5_000, 5), np.float32)
+    graph, _ = build_decoder(vae, [False] * 5, {})
+    (codes,) = ort.InferenceSession(graph.SerializeToString()).run(["codes"], {"z": z, "u": u})
+    expected, _ = sample(vae.decoder, torch.from_numpy(z), torch.from_numpy(u), torch.zeros(5_000, 0))
+    assert (codes == expected.numpy()).all(axis=1).mean() > 0.999
