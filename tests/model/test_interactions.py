@@ -48,8 +48,7 @@ def test_a_day_is_read_with_its_month_and_its_year(tmp_path) -> None:
     (group,) = interactions(codec, codes)
     assert [names[j] for j in group] == ["year", "month", "day"]
     structure = Structure.learn(codec, codes)
-    assert structure.refines == (None, 0, 1, None)
-    assert structure.parents[names.index("sky")] == names.index("day")
+    assert structure.crosses == (None, 0, 1, None)
     assert Structure.from_metadata(structure.to_metadata(), codec) == structure
 
 
@@ -63,19 +62,19 @@ def test_what_each_says_by_itself_makes_no_group(tmp_path) -> None:
     assert interactions(codec, codes) == []
 
 
-def variable(name: str, size: int, refines: int | None = None, parent: int | None = None, rows: int = 1) -> Variable:
+def variable(name: str, size: int, crosses: int | None = None, parent: int | None = None, rows: int = 1) -> Variable:
     counts = np.tile(np.arange(1.0, size + 1), (rows, 1))
     every = np.ones((rows, size), bool)
-    return Variable(name, size, "categorical", parent, counts, every, every, refines=refines)
+    return Variable(name, size, "categorical", parent, counts, every, every, crosses=crosses)
 
 
 CHAIN = Layout(
     (
         variable("year", 2),
-        variable("month", 3, refines=0),
+        variable("month", 3, crosses=0),
         variable("between", 3),
-        variable("day", 4, refines=1),
-        variable("sky", 3, parent=3, rows=24),
+        variable("day", 4, crosses=1),
+        variable("sky", 3, parent=3, rows=4),
     )
 )
 
@@ -89,13 +88,26 @@ def vae() -> VAE:
     return vae
 
 
-def test_every_combination_has_a_leaf_of_its_own(vae) -> None:
+def test_every_combination_has_an_embedding_of_its_own(vae) -> None:
     rows = torch.tensor(list(itertools.product(*(range(size) for size in CHAIN.sizes))))
-    leaves = vae.leaves(rows)
-    assert CHAIN.leaves == [2, 6, 3, 24, 3] and CHAIN.depth == 2
+    embedded = vae.decoder.rows(rows.T, vae.leaves(rows).T) - torch.from_numpy(CHAIN.offsets)[:, None]
+    assert CHAIN.embedded == [2, 6, 3, 24, 3]
     for j, members in enumerate([[0], [0, 1], [2], [0, 1, 3], [4]]):
-        pairs = torch.unique(torch.column_stack([rows[:, members], leaves[:, j]]), dim=0)
-        assert sorted(pairs[:, -1].tolist()) == list(range(CHAIN.leaves[j]))
+        pairs = torch.unique(torch.column_stack([rows[:, members], embedded[j]]), dim=0)
+        assert sorted(pairs[:, -1].tolist()) == list(range(CHAIN.embedded[j]))
+
+
+def test_a_combination_that_was_never_seen_says_what_its_codes_say() -> None:
+    torch.manual_seed(0)
+    decoder = VAE(CHAIN, TrainingConfig(latent_dim=3, hidden=16)).decoder
+    assert decoder.combinations is not None
+    start, rows = int(CHAIN.offsets[3]), CHAIN.embedded[3]
+    before = decoder.embeddings()[start : start + rows].view(6, 4, 16)
+    assert (before == before[:1]).all()
+    with torch.no_grad():
+        decoder.combinations[-1] += 1.0
+    after = decoder.embeddings()[start : start + rows].view(6, 4, 16)
+    assert (after[:5] == before[:5]).all() and (after[5] != before[5]).any()
 
 
 def test_probabilities_of_all_rows_sum_to_one(vae) -> None:

@@ -29,13 +29,14 @@ class Draw:
     """One variable drawn in the graph: the names of its values.
 
     `code` is int32 [n, 1]; `logits` is kept for the parity check; `value` is what a Gaussian variable drew, float32
-    [n, 1]; `leaf` is the leaf id, int32 [n].
+    [n, 1]; `leaf` is the leaf id and `row` that of its embedding, int32 [n].
     """
 
     code: str
     logits: str
     value: str | None = None
     leaf: str = ""
+    row: str = ""
 
 
 @dataclass
@@ -103,8 +104,8 @@ def build_decoder(model: VAE, positions: list[bool], metadata: dict[str, str]) -
         if j + 1 < len(layout.variables):
             graph.section = "state"
             rows = table[offsets[j] : offsets[j] + layout.embedded[j]] + (shift[j + 1] - shift[j])
-            row = drawn[j].leaf if variable.within is None else _pair(graph, drawn, variable, variable.within)
-            h = graph.add("Add", h, graph.add("Gather", graph.constant(rows), row))
+            drawn[j].row = _row(graph, variable, drawn)
+            h = graph.add("Add", h, graph.add("Gather", graph.constant(rows), drawn[j].row))
 
     graph.section = "output"
     graph.output(_joined(graph, [draw.code for draw in drawn]), "codes", INT32, len(drawn))
@@ -234,13 +235,22 @@ def _leaf(graph: GraphBuilder, variable: Variable, drawn: list[Draw]) -> str:
     """The leaf id of the variable drawn last."""
     code = graph.add("Squeeze", drawn[-1].code, graph.constant(np.array([1], np.int64), "axis_1"))
     drawn[-1].leaf = code
-    return code if variable.refines is None else _pair(graph, drawn, variable, variable.refines)
+    return code if variable.refines is None else _pair(graph, drawn[variable.refines].leaf, variable, code)
 
 
-def _pair(graph: GraphBuilder, drawn: list[Draw], variable: Variable, earlier: int) -> str:
-    """The number of the pair of an earlier leaf and of the code drawn last, int32 [n]."""
+def _row(graph: GraphBuilder, variable: Variable, drawn: list[Draw]) -> str:
+    """The row of the embedding of the variable drawn last, int32 [n]."""
+    if variable.within is not None:
+        return _pair(graph, drawn[variable.within].leaf, variable, drawn[-1].leaf)
+    if variable.crosses is not None:
+        return _pair(graph, drawn[variable.crosses].row, variable, drawn[-1].leaf)
+    return drawn[-1].leaf
+
+
+def _pair(graph: GraphBuilder, earlier: str, variable: Variable, code: str) -> str:
+    """The number of the pair of an earlier number and of the variable's code, int32 [n]."""
     size = graph.constant(np.array([variable.size], np.int32))
-    return graph.add("Add", drawn[-1].leaf, graph.add("Mul", drawn[earlier].leaf, size))
+    return graph.add("Add", code, graph.add("Mul", earlier, size))
 
 
 def _joined(graph: GraphBuilder, columns: list[str]) -> str:

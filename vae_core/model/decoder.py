@@ -47,6 +47,13 @@ class Decoder(nn.Module):
             0 if v.within is not None else leaves for v, leaves in zip(layout.variables, layout.leaves, strict=True)
         ]
         self.embedding = nn.Parameter(torch.randn(sum(self.own), hidden) * len(layout.sizes) ** -0.5)
+        # What a combination says beyond its codes: nothing, of one that was never seen.
+        self.crossed = [
+            0 if v.crosses is None else rows for v, rows in zip(layout.variables, layout.embedded, strict=True)
+        ]
+        self.combinations: nn.Parameter | None = None
+        if any(self.crossed):
+            self.combinations = nn.Parameter(torch.zeros(sum(self.crossed), hidden))
         trust = [_trust(v, own) for v, own in zip(layout.variables, self.own, strict=True)]
         self.register_buffer("trust", torch.from_numpy(np.concatenate(trust)).float()[:, None], persistent=False)
         self.smoothing = Smoothing(layout.variables, [CUTOFF] * len(layout.variables))
@@ -86,14 +93,18 @@ class Decoder(nn.Module):
             return self.embedding
         curves = self.curves.unbind()
         tables = []
-        for j, (variable, own) in enumerate(
-            zip(self.layout.variables, torch.split(self.trust * self.embedding, self.own), strict=True)
-        ):
+        every = torch.split(self.trust * self.embedding, self.own)
+        nothing = self.embedding.new_empty(0, self.hidden)
+        beyond = torch.split(nothing if self.combinations is None else self.combinations, self.crossed)
+        for j, (variable, own, crossed) in enumerate(zip(self.layout.variables, every, beyond, strict=True)):
             if variable.within is None:
                 # The fine codes of a coarse one are neighbours.
                 table = self.smoothing.rows(j, own.view(-1, variable.size, self.hidden)).flatten(0, 1)
                 if variable.places is not None:
                     table = torch.addmm(table, getattr(self, f"places_{j}"), curves[self.curve_of[j]])
+                if len(crossed):
+                    combined = self.smoothing.rows(j, crossed.view(-1, variable.size, self.hidden))
+                    table = (combined + table).flatten(0, 1)
             else:
                 table = getattr(self, f"places_{j}") @ curves[self.curve_of[variable.within]]
             tables.append(table)
@@ -103,7 +114,7 @@ class Decoder(nn.Module):
         """Write the embeddings out; done once, after training."""
         if self.curves is not None:
             self.embedding.data = self.embeddings().data
-            self.curves = None
+            self.curves = self.combinations = None
 
     def active(self, z: Tensor, codes: Tensor, leaves: Tensor, scale: Tensor | None = None) -> tuple[Tensor, ...]:
         """relu(h_j) of every variable, given the true codes before it.
@@ -125,7 +136,11 @@ class Decoder(nn.Module):
 
     def rows(self, codes: Tensor, leaves: Tensor) -> Tensor:
         """Each code's row of `embeddings`, int64 [variables, n]; the arguments as in `active`."""
-        return leaves + self.factor * codes[self.nested[:, 0]] + self.offsets
+        rows = leaves + self.factor * codes[self.nested[:, 0]]
+        for j, variable in enumerate(self.layout.variables):
+            if variable.crosses is not None:
+                rows[j] += rows[variable.crosses] * variable.size
+        return rows + self.offsets
 
     def nll(
         self, z: Tensor, codes: Tensor, leaves: Tensor, values: Tensor, generator: torch.Generator | None = None

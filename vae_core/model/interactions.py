@@ -31,7 +31,7 @@ def interactions(codec: Codec, codes: npt.NDArray[np.int32]) -> list[Group]:
     """Groups of variables to be read together, of which no two overlap, each in the decoder's order.
 
     Args:
-        codec: its split and Gaussian columns are left alone.
+        codec: of its split columns the coarse codes are taken; its Gaussian ones are left alone.
         codes: int32 [n, sub_columns], training rows.
     """
     tables = _Tables(codec, codes)
@@ -51,10 +51,8 @@ class _Tables:
         subs = codec.sub_columns
         self._sizes = [int(sub.size) for sub in subs]
         self._codes = np.ascontiguousarray(codes[:: -(-len(codes) // ROWS)].T.astype(np.int64))
-        apart = {k for _, coarse, fine in codec.split_parts for k in (coarse, fine)}
-        apart |= {sub.parent for sub in subs if sub.parent is not None}  # whose codes say what others may be
         whole = [j for j, sub in enumerate(subs) if sub.parent is None and not sub.gaussian]
-        largest = sorted((j for j in whole if j not in apart), key=lambda j: (-self._sizes[j], j))
+        largest = sorted(whole, key=lambda j: (-self._sizes[j], j))
         self.candidates = sorted(largest[:CANDIDATES])
         self._targets = whole[:: -(-len(whole) // TARGETS)]
         self._everywhere = {c: marginal(np.bincount(self._codes[c], minlength=self._sizes[c])) for c in self._targets}

@@ -24,7 +24,9 @@ class Variable:
         size: number of codes.
         likelihood: key of `vae_core.model.likelihoods.LIKELIHOODS`.
         parent: index of an earlier variable whose leaf selects the row of `counts`, or None.
-        refines: index of the variable whose code this one is read together with (a fine code's coarse one), or None.
+        refines: index of the variable whose code this one refines (a fine code's coarse one), or None.
+        crosses: index of an earlier variable; each combination of its code, and of those that it is crossed with in
+            turn, with a code of this one has an embedding of its own. None where it isn't crossed.
         within: index of the coarse variable, for a fine code of bins: it says where in the coarse one a number lies.
         members: int32 [size, columns], of a joint code: the code of each of its columns.
         places: float32 [rows of its embedding, PLACES] (see `places`), for ordered codes.
@@ -48,6 +50,7 @@ class Variable:
     ordered: int = 0
     column: str = ""
     refines: int | None = None
+    crosses: int | None = None
     within: int | None = None
     members: npt.NDArray[np.int32] | None = None
     places: npt.NDArray[np.float32] | None = None
@@ -77,7 +80,7 @@ class Layout:
             structure: what was found of how the variables hang together.
         """
         variables = []
-        refines, within, intervals = structure.refines, inside(codec), _intervals(codec)
+        refines, within, intervals = refined(codec), inside(codec), _intervals(codec)
         sizes = [int(sub.size) for sub in codec.sub_columns]
         leaves, rows_of = leaf_ids(codes, sizes, refines), leaf_counts(sizes, refines)
         for j, (sub, parent) in enumerate(zip(codec.sub_columns, structure.parents, strict=True)):
@@ -109,6 +112,7 @@ class Layout:
                     ordered=int(sub.ordered),
                     column=sub.column,
                     refines=refines[j],
+                    crosses=structure.crosses[j],
                     within=within[j],
                     members=sub.members,
                     intervals=intervals.get(j),
@@ -148,11 +152,16 @@ class Layout:
 
     @property
     def embedded(self) -> list[int]:
-        """Number of rows of each variable's embedding: its leaves, or its codes inside each coarse one."""
-        return [
-            rows if v.within is None else v.size * self.variables[v.within].size
-            for v, rows in zip(self.variables, self.leaves, strict=True)
-        ]
+        """Number of rows of each variable's embedding: its leaves, its codes inside each coarse one, or crossed."""
+        rows: list[int] = []
+        for variable, leaves in zip(self.variables, self.leaves, strict=True):
+            if variable.within is not None:
+                rows.append(variable.size * self.variables[variable.within].size)
+            elif variable.crosses is not None:
+                rows.append(variable.size * rows[variable.crosses])
+            else:
+                rows.append(leaves)
+        return rows
 
     @property
     def offsets(self) -> npt.NDArray[np.int64]:
@@ -166,18 +175,10 @@ class Layout:
 
     @property
     def refinement(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """(index, factor), int64 [variables] each: a row's leaf ids are codes + factor * leaf ids[index]."""
+        """(index, factor), int64 [variables] each: a row's leaf ids are codes + factor * codes[index]."""
         index = [0 if v.refines is None else v.refines for v in self.variables]
         factor = [0 if v.refines is None else v.size for v in self.variables]
         return np.array(index, np.int64), np.array(factor, np.int64)
-
-    @property
-    def depth(self) -> int:
-        """How many variables in a row refine one another, at most: 0 where none does."""
-        depths: list[int] = []
-        for variable in self.variables:
-            depths.append(0 if variable.refines is None else depths[variable.refines] + 1)
-        return max(depths)
 
     @property
     def nesting(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

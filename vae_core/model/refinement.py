@@ -1,8 +1,4 @@
-"""Codes that are read together with an earlier one: what counts is the pair, its leaf.
-
-The fine code of a value means nothing without its coarse one, nor does a day without its month, where every day has a
-weather of its own. A chain of such codes, as of year, month and day, has one leaf for each combination.
-"""
+"""Fine codes that mean nothing without their coarse one: what counts is the pair, a leaf."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ import numpy.typing as npt
 from vae_core.codec import Codec
 from vae_core.codec.leaves import NumericLeaves
 
-MAX_LEAVES = 2048  # combinations of codes that get an embedding each
+MAX_LEAVES = 2048  # pairs of a coarse and a fine code that get an embedding each
 
 
 def refined(codec: Codec) -> list[int | None]:
@@ -39,20 +35,17 @@ def leaf_counts(sizes: Sequence[int], refines: Sequence[int | None]) -> list[int
 
     Args:
         sizes: number of codes of each.
-        refines: index of the earlier variable that each is read together with, or None.
+        refines: index of the variable whose code each refines, or None.
     """
-    counts: list[int] = []
-    for size, earlier in zip(sizes, refines, strict=True):
-        counts.append(int(size if earlier is None else size * counts[earlier]))
-    return counts
+    return [size if coarse is None else size * sizes[coarse] for size, coarse in zip(sizes, refines, strict=True)]
 
 
 def leaf_ids(
     codes: npt.NDArray[np.integer], sizes: Sequence[int], refines: Sequence[int | None]
 ) -> npt.NDArray[np.int64]:
-    """int64 [n, variables]: codes [n, variables], or the number of the combination; arguments as in `leaf_counts`."""
+    """int64 [n, variables]: codes [n, variables], or numbers of (coarse, fine) pairs; arguments as in `leaf_counts`."""
     leaves = codes.astype(np.int64)
-    for j, earlier in enumerate(refines):
-        if earlier is not None:
-            leaves[:, j] += leaves[:, earlier] * sizes[j]
+    for j, coarse in enumerate(refines):
+        if coarse is not None:
+            leaves[:, j] += leaves[:, coarse] * sizes[j]
     return leaves

@@ -25,6 +25,7 @@ class Ancestral:
         self.codes: list[Tensor] = []
         self.leaves: list[Tensor] = []
         self.logits: list[Tensor] = []
+        self._rows: list[Tensor] = []  # of the embeddings
         self._sum = decoder.trunk(z)
         self._advance()
 
@@ -69,10 +70,12 @@ class Ancestral:
             code = torch.where(self.parent_leaves() == 1, variable.size - 1, code)
         self.codes.append(code)
         self.logits.append(logits)
-        earlier = variable.refines
-        leaf = code if earlier is None else code + self.leaves[earlier] * variable.size
+        coarse = variable.refines
+        leaf = code if coarse is None else code + self.codes[coarse] * variable.size
         self.leaves.append(leaf)
         row = leaf if variable.within is None else leaf + self.codes[variable.within] * variable.size
+        row = row if variable.crosses is None else row + self._rows[variable.crosses] * variable.size
+        self._rows.append(row)
         self._sum = self._sum + self.decoder.embedding[row + int(layout.offsets[j])]
         self._advance()
 

@@ -7,14 +7,12 @@ others; so each is judged by what it says about a row that it was counted withou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
 from vae_core.codec import Codec
 from vae_core.model.frequencies import left_out_gain, marginal
-from vae_core.model.refinement import leaf_counts, leaf_ids
+from vae_core.model.refinement import leaf_counts, leaf_ids, refined
 
 CELLS = 131_072  # entries of a table, at most
 LEAST = 0.005  # nats: a weaker parent isn't worth a table
@@ -22,21 +20,18 @@ PSEUDO_ROWS = 10.0  # of the tables that are compared; the one that is chosen ge
 WORK = 2_000_000_000  # codes counted, at most
 
 
-def dependence_tree(
-    codec: Codec, codes: npt.NDArray[np.int32], refines: Sequence[int | None]
-) -> tuple[int | None, ...]:
+def dependence_tree(codec: Codec, codes: npt.NDArray[np.int32]) -> tuple[int | None, ...]:
     """Choose each variable's parent among those before it, by what a table given its code gains.
 
     Args:
         codec: its own parents (a fine code's coarse one) stay.
         codes: int32 [n, sub_columns], training rows.
-        refines: index of the earlier variable that each is read together with, or None.
 
     Returns:
         Index of each variable's parent, or None.
     """
     subs = codec.sub_columns
-    sizes = [sub.size for sub in subs]
+    sizes, refines = [sub.size for sub in subs], refined(codec)
     rows_of = leaf_counts(sizes, refines)
     rows = min(max(WORK // len(subs) ** 2, 2_000), len(codes))
     sample = codes[:: max(1, len(codes) // rows)]

@@ -92,8 +92,5 @@ class VAE(nn.Module):
         return Elbo(nll, gaussian_kl(mu, log_var), mu, log_var)
 
     def leaves(self, codes: Tensor) -> Tensor:
-        """Leaf ids of coded rows, int64 [n, variables]: the number of the combination with what is refined."""
-        leaves = codes
-        for _ in range(self.layout.depth):
-            leaves = codes + self.factor * leaves[:, self.refines]
-        return leaves
+        """Leaf ids of coded rows, int64 [n, variables]: the number of its (coarse, fine) pair."""
+        return codes + self.factor * codes[:, self.refines]
