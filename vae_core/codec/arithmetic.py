@@ -7,15 +7,23 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 
-from vae_core.codec import storage
 from vae_core.codec.grid import Grid
-from vae_core.codec.relations import How, Relation, described, minutes, numbers, present
+from vae_core.codec.relations import (
+    How,
+    Relation,
+    described,
+    is_number,
+    keeps_its_law,
+    minutes,
+    numbers,
+    present,
+    some_rows,
+)
 from vae_core.codec.storage import Array
 from vae_core.config import CodecConfig
-from vae_core.schema import Column, Kind, Schema
+from vae_core.schema import Schema
 
 _SAMPLE = 2_048  # rows on which sums are looked for
-_CHECKED = 200_000  # rows on which what was found is checked
 _MOST = 64  # columns among which they are
 _EXPLAINED = 0.3  # share of a column's variance that the others explain, before a sum is looked for
 _ITERATIONS = 30
@@ -24,15 +32,11 @@ _EXACT = 0.5  # share of rows that are exact sums, at least
 _KEPT = 0.99  # share of these that still are with fewer or with whole coefficients
 _WHOLE = 1e-3  # what a coefficient may be off a whole number to be taken for it
 _SURPRISE = 0.25  # entropy of what is left of a sum, of the column's own, at most
-_GROUPS = 64  # quantile groups within which a summand's values are exchanged ...
 _MULTIPLIED = 0.95  # share of rows that are exact products, at least
 _VARIED = 0.1  # share of rows in which a factor isn't its median, at least
 _FACTOR_DIGITS = 7  # after the point, fewer than
 _FIRST = 64  # rows on which products are tried before all of them; fewer tell nothing
-_EXACT_BELOW = 1e15  # doubles of larger numbers are too coarse to add up
 _CLOCK = 60  # values of a column of clock times, more than
-_SHIFT = 0.01  # ... for the law of the sum to change by this much at most (Kolmogorov-Smirnov)
-_KINDS = (Kind.INTEGER, Kind.REAL, Kind.DECIMAL)
 
 
 def find_arithmetic(arrays: Mapping[int, pa.Array], schema: Schema, config: CodecConfig) -> list[Relation]:
@@ -47,7 +51,7 @@ def find_arithmetic(arrays: Mapping[int, pa.Array], schema: Schema, config: Code
     """
     from threadpoolctl import threadpool_limits
 
-    arrays = {k: array for k, array in arrays.items() if _is_number(array, schema.columns[k])}
+    arrays = {k: array for k, array in arrays.items() if is_number(array, schema.columns[k])}
     if len(arrays) < 2:
         return []
     with threadpool_limits(1, "blas"):  # small products: several threads take ten times as long on a busy machine
@@ -197,9 +201,7 @@ def _total(coefficients: Array, x: list[Array]) -> Array:
 
 def _holds(relation: Relation, arrays: Mapping[int, pa.Array]) -> bool:
     """Whether the rest says little, and the sum keeps its law when its summands are not quite right."""
-    rows = len(arrays[relation.column])
-    chosen = pa.array(np.unique(np.linspace(0, rows - 1, min(rows, _CHECKED), dtype=np.int64)))
-    arrays = {k: arrays[k].take(chosen) for k in (relation.column, *relation.sources)}
+    arrays = some_rows(relation, arrays)
     there = present(arrays[relation.column])
     values = numbers(arrays[relation.column])
     rest = relation.rest(values, arrays)
@@ -207,23 +209,7 @@ def _holds(relation: Relation, arrays: Mapping[int, pa.Array]) -> bool:
         return False
     if all(_follows(numbers(arrays[k])[there], values[there]) for k in relation.sources):
         return False  # the sum says all about its summands: they are looked up, or it is as good as they are
-    generator = np.random.default_rng(0)
-    moved = {k: _exchanged(arrays[k], generator) for k in relation.sources}
-    again = np.sort(relation.restore(rest, moved)[there])
-    values = np.sort(values[there])
-    points = np.unique(values)
-    apart = np.searchsorted(values, points, "right") - np.searchsorted(again, points, "right")
-    return bool(np.abs(apart).max() <= _SHIFT * len(values))
-
-
-def _exchanged(array: pa.Array, generator: np.random.Generator) -> pa.Array:
-    """`array` with its values exchanged among those near to them: as one makes them who knows them only so far."""
-    order = np.argsort(numbers(array), kind="stable")
-    group = np.arange(len(order)) * _GROUPS // len(order)
-    shuffled = order[np.lexsort((generator.random(len(order)), group))]
-    taken = np.empty_like(order)
-    taken[order] = shuffled
-    return array.take(pa.array(taken))
+    return keeps_its_law(relation, arrays)
 
 
 def _follows(source: Array, values: Array) -> bool:
@@ -237,16 +223,3 @@ def _entropy(values: Array) -> float:
     """In nats."""
     shares = np.unique(values, return_counts=True)[1] / max(1, len(values))
     return float(-(shares * np.log(shares)).sum())
-
-
-def _is_number(array: pa.Array, column: Column) -> bool:
-    """Whether the column's numbers can be added up exactly."""
-    kind = array.type
-    if column.kind not in _KINDS or column.likelihood == "gaussian" or pa.types.is_uint64(kind):
-        return False
-    if pa.types.is_floating(kind) and not pa.types.is_float64(kind):
-        return False
-    if pa.types.is_decimal(kind) and not storage.unscaled(array)[1]:
-        return False
-    values = numbers(array)
-    return bool((values > -_EXACT_BELOW).all() and (values < _EXACT_BELOW).all())

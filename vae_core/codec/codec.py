@@ -21,6 +21,7 @@ from vae_core.codec.kinds import column_from_dict, fit_column
 from vae_core.codec.leaves import NumericLeaves
 from vae_core.codec.parts import Encoded, GaussianPart, Part, SubColumn
 from vae_core.codec.relations import How, Relation, numbers
+from vae_core.codec.repeats import find_repeats
 from vae_core.codec.storage import Array
 from vae_core.codec.times import find_times
 from vae_core.config import CodecConfig
@@ -77,6 +78,7 @@ class Codec:
         learned = {i: form for i, form in enumerate(forms) if isinstance(form, Form)}
         related = {i: arrays[i] for i in learned if config.relations}
         relations = [*find_arithmetic(related, schema, config), *find_times(related, schema, config)]
+        relations = [*find_repeats(related, schema, config, {r.column for r in relations}), *relations]
         for relation in relations:
             if relation.how is How.TIME:
                 forms[relation.column] = learned[relation.column] = IntegerForm(arrays[relation.column].type)

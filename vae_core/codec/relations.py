@@ -18,9 +18,15 @@ from vae_core.codec import storage
 from vae_core.codec.grid import Grid
 from vae_core.codec.leaves import value_limits
 from vae_core.codec.storage import Array, Bools, Ints
+from vae_core.schema import Column, Kind
 
 _DIGITS = 6  # of a column's spread, that are kept where its values have more
 _BEYOND = 2.0**62
+_CHECKED = 200_000  # rows on which what was found is checked
+_GROUPS = 64  # quantile groups within which a source's values are exchanged ...
+_SHIFT = 0.01  # ... for the law of the column to change by this much at most (Kolmogorov-Smirnov)
+_EXACT_BELOW = 1e15  # doubles of larger numbers are too coarse to add up
+_KINDS = (Kind.INTEGER, Kind.REAL, Kind.DECIMAL)
 
 
 class How(StrEnum):
@@ -29,6 +35,7 @@ class How(StrEnum):
     SUM = "sum"
     PRODUCT = "product"
     TIME = "time"
+    REPEAT = "repeat"
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +43,12 @@ class Relation:
     """A column as the sum of what others say and a rest, which is what is coded.
 
     Attributes:
-        how: the others say their weighted sum, their product, or a moment, of which the rest is the time since.
+        how: the others say their weighted sum, their product, a moment, of which the rest is the time since, or the
+            value itself on some rows, on which the rest is a number below all others; elsewhere it is the value.
         column: index of the column.
-        sources: indices of the others; of a moment one.
+        sources: indices of the others; of a moment and of a repeat one.
         coefficients: of a sum, one for each of them; of a product, one for it.
-        constant: what is added to a sum.
+        constant: what is added to a sum; of a repeat, the number that means it.
         grid: of the column's values; the rest counts its steps.
         clocks: those of the columns that are times of day written as 1745; they count in minutes.
         limits: the smallest and the largest value that is given; of a moment none: what comes after stays after.
@@ -60,6 +68,8 @@ class Relation:
         said = [names[k] for k in self.sources]
         if self.how is How.TIME:
             return f"{said[0]} + a time"
+        if self.how is How.REPEAT:
+            return said[0]
         if self.how is How.PRODUCT:
             return _term(self.coefficients[0], " × ".join(said))
         terms = sorted(zip(self.coefficients, said, strict=True), key=lambda term: term[0] < 0)
@@ -67,13 +77,20 @@ class Relation:
         first, *more = (_term(factor, name) for factor, name in terms)
         return first + "".join(f" - {term[1:]}" if term.startswith("-") else f" + {term}" for term in more)
 
-    def rest(self, values: Array, arrays: Mapping[int, pa.Array]) -> Ints:
-        """How many steps `values` [n] lie above what the others, `arrays`, say."""
+    def rest(self, values: Array, arrays: Mapping[int, pa.Array]) -> Array:
+        """How many steps `values` [n] lie above what the others, `arrays`, say; of a repeat see `how`."""
+        if self.how is How.REPEAT:
+            source = arrays[self.sources[0]]
+            repeated = present(source) & (numbers(source) == values)
+            return np.where(repeated, np.asarray(self.constant, values.dtype), values)
         return self.grid.index(minutes(values) if self.column in self.clocks else values) - self._said(arrays)
 
-    def restore(self, rest: Ints, arrays: Mapping[int, pa.Array]) -> Array:
+    def restore(self, rest: Array, arrays: Mapping[int, pa.Array]) -> Array:
         """Inverse of `rest`, kept within the limits, in the column's dtype [n]."""
-        values = self.grid.value(self._said(arrays) + rest)
+        if self.how is How.REPEAT:
+            values = np.where(rest <= self.constant, numbers(arrays[self.sources[0]]), rest)
+        else:
+            values = self.grid.value(self._said(arrays) + rest)
         if self.column in self.clocks:
             values = values // 60 * 100 + values % 60
         return values if self.limits is None else np.clip(values, *self.limits)
@@ -119,6 +136,49 @@ class Relation:
             None if data["limits"] is None else tuple(data["limits"]),
             tuple(data["clocks"]),
         )
+
+
+def some_rows(relation: Relation, arrays: Mapping[int, pa.Array]) -> dict[int, pa.Array]:
+    """The relation's columns on the rows on which what was found is checked."""
+    rows = len(arrays[relation.column])
+    chosen = pa.array(np.unique(np.linspace(0, rows - 1, min(rows, _CHECKED), dtype=np.int64)))
+    return {k: arrays[k].take(chosen) for k in (relation.column, *relation.sources)}
+
+
+def keeps_its_law(relation: Relation, arrays: Mapping[int, pa.Array]) -> bool:
+    """Whether the column's values are distributed as they are when its sources are not quite right."""
+    there = present(arrays[relation.column])
+    values = numbers(arrays[relation.column])
+    generator = np.random.default_rng(0)
+    moved = {k: _exchanged(arrays[k], generator) for k in relation.sources}
+    again = np.sort(relation.restore(relation.rest(values, arrays), moved)[there])
+    values = np.sort(values[there])
+    points = np.unique(values)
+    apart = np.searchsorted(values, points, "right") - np.searchsorted(again, points, "right")
+    return bool(np.abs(apart).max() <= _SHIFT * len(values))
+
+
+def _exchanged(array: pa.Array, generator: np.random.Generator) -> pa.Array:
+    """`array` with its values exchanged among those near to them: as one makes them who knows them only so far."""
+    order = np.argsort(numbers(array), kind="stable")
+    group = np.arange(len(order)) * _GROUPS // len(order)
+    shuffled = order[np.lexsort((generator.random(len(order)), group))]
+    taken = np.empty_like(order)
+    taken[order] = shuffled
+    return array.take(pa.array(taken))
+
+
+def is_number(array: pa.Array, column: Column) -> bool:
+    """Whether the column's numbers can be added up exactly."""
+    kind = array.type
+    if column.kind not in _KINDS or column.likelihood == "gaussian" or pa.types.is_uint64(kind):
+        return False
+    if pa.types.is_floating(kind) and not pa.types.is_float64(kind):
+        return False
+    if pa.types.is_decimal(kind) and not storage.unscaled(array)[1]:
+        return False
+    values = numbers(array)
+    return bool((values > -_EXACT_BELOW).all() and (values < _EXACT_BELOW).all())
 
 
 def numbers(array: pa.Array) -> Array:
