@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -49,6 +50,7 @@ def test_a_day_is_read_with_its_month_and_its_year(tmp_path) -> None:
     assert [names[j] for j in group] == ["year", "month", "day"]
     structure = Structure.learn(codec, codes)
     assert structure.crosses == (None, 0, 1, None)
+    assert structure.parents[names.index("sky")] == names.index("day")
     assert Structure.from_metadata(structure.to_metadata(), codec) == structure
 
 
@@ -62,10 +64,10 @@ def test_what_each_says_by_itself_makes_no_group(tmp_path) -> None:
     assert interactions(codec, codes) == []
 
 
-def variable(name: str, size: int, crosses: int | None = None, parent: int | None = None, rows: int = 1) -> Variable:
+def variable(name: str, size: int, rows: int = 1, **more: Any) -> Variable:
     counts = np.tile(np.arange(1.0, size + 1), (rows, 1))
     every = np.ones((rows, size), bool)
-    return Variable(name, size, "categorical", parent, counts, every, every, crosses=crosses)
+    return Variable(name, size, "categorical", more.pop("parent", None), counts, every, every, **more)
 
 
 CHAIN = Layout(
@@ -74,9 +76,11 @@ CHAIN = Layout(
         variable("month", 3, crosses=0),
         variable("between", 3),
         variable("day", 4, crosses=1),
-        variable("sky", 3, parent=3, rows=4),
+        variable("day.fine", 2, refines=3, parent=3, tied=True, rows=4),
+        variable("sky", 3, parent=3, rows=24),
     )
 )
+LEAVES = [[0], [0, 1], [2], [0, 1, 3], [3, 4], [5]]  # what each is a combination of
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +95,8 @@ def vae() -> VAE:
 def test_every_combination_has_an_embedding_of_its_own(vae) -> None:
     rows = torch.tensor(list(itertools.product(*(range(size) for size in CHAIN.sizes))))
     embedded = vae.decoder.rows(rows.T, vae.leaves(rows).T) - torch.from_numpy(CHAIN.offsets)[:, None]
-    assert CHAIN.embedded == [2, 6, 3, 24, 3]
-    for j, members in enumerate([[0], [0, 1], [2], [0, 1, 3], [4]]):
+    assert CHAIN.leaves == CHAIN.embedded == [2, 6, 3, 24, 8, 3]
+    for j, members in enumerate(LEAVES):
         pairs = torch.unique(torch.column_stack([rows[:, members], embedded[j]]), dim=0)
         assert sorted(pairs[:, -1].tolist()) == list(range(CHAIN.embedded[j]))
 
@@ -120,8 +124,8 @@ def test_probabilities_of_all_rows_sum_to_one(vae) -> None:
 
 def test_the_graph_draws_the_codes_that_torch_draws(vae) -> None:
     generator = np.random.default_rng(0)
-    z, u = generator.standard_normal((5_000, 3), np.float32), generator.random((5_000, 5), np.float32)
-    graph, _ = build_decoder(vae, [False] * 5, {})
+    z, u = generator.standard_normal((5_000, 3), np.float32), generator.random((5_000, 6), np.float32)
+    graph, _ = build_decoder(vae, [False] * 6, {})
     (codes,) = ort.InferenceSession(graph.SerializeToString()).run(["codes"], {"z": z, "u": u})
     expected, _ = sample(vae.decoder, torch.from_numpy(z), torch.from_numpy(u), torch.zeros(5_000, 0))
     assert (codes == expected.numpy()).all(axis=1).mean() > 0.999

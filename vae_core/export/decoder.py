@@ -29,14 +29,14 @@ class Draw:
     """One variable drawn in the graph: the names of its values.
 
     `code` is int32 [n, 1]; `logits` is kept for the parity check; `value` is what a Gaussian variable drew, float32
-    [n, 1]; `leaf` is the leaf id and `row` that of its embedding, int32 [n].
+    [n, 1]; `plain` is the code and `leaf` the leaf id, int32 [n].
     """
 
     code: str
     logits: str
     value: str | None = None
+    plain: str = ""
     leaf: str = ""
-    row: str = ""
 
 
 @dataclass
@@ -61,11 +61,12 @@ class Context:
         return self.decoder.layout.variables[self.j]
 
     def bias(self, table: npt.NDArray[np.generic]) -> str:
-        """The row of a table [rows, size] for the leaf that the variable's parent has drawn."""
+        """The row of a table [rows, size] for what the variable's parent has drawn."""
         parent = self.variable.parent
         if parent is None:
             return self.graph.constant(table[0])
-        return self.graph.add("Gather", self.graph.constant(table), self.drawn[parent].leaf)
+        drawn = self.drawn[parent]
+        return self.graph.add("Gather", self.graph.constant(table), drawn.plain if self.variable.tied else drawn.leaf)
 
 
 def build_decoder(model: VAE, positions: list[bool], metadata: dict[str, str]) -> tuple[onnx.ModelProto, list[str]]:
@@ -100,12 +101,15 @@ def build_decoder(model: VAE, positions: list[bool], metadata: dict[str, str]) -
         active = graph.add("Relu", h)
         context = Context(graph, decoder, j, active, uniforms[j], normal, drawn, log_totals[j])
         drawn.append(DRAWS[variable.likelihood](context))
+        drawn[j].plain = graph.add("Squeeze", drawn[j].code, graph.constant(np.array([1], np.int64), "axis_1"))
         drawn[j].leaf = _leaf(graph, variable, drawn)
         if j + 1 < len(layout.variables):
             graph.section = "state"
             rows = table[offsets[j] : offsets[j] + layout.embedded[j]] + (shift[j + 1] - shift[j])
-            drawn[j].row = _row(graph, variable, drawn)
-            h = graph.add("Add", h, graph.add("Gather", graph.constant(rows), drawn[j].row))
+            row = drawn[j].leaf
+            if variable.within is not None:
+                row = _pair(graph, drawn[variable.within].plain, drawn[j], variable)
+            h = graph.add("Add", h, graph.add("Gather", graph.constant(rows), row))
 
     graph.section = "output"
     graph.output(_joined(graph, [draw.code for draw in drawn]), "codes", INT32, len(drawn))
@@ -232,25 +236,17 @@ def _positions(graph: GraphBuilder, wanted: list[int], drawn: list[Draw], unifor
 
 
 def _leaf(graph: GraphBuilder, variable: Variable, drawn: list[Draw]) -> str:
-    """The leaf id of the variable drawn last."""
-    code = graph.add("Squeeze", drawn[-1].code, graph.constant(np.array([1], np.int64), "axis_1"))
-    drawn[-1].leaf = code
-    return code if variable.refines is None else _pair(graph, drawn[variable.refines].leaf, variable, code)
+    """The leaf id of the variable drawn last, int32 [n]."""
+    last = drawn[-1]
+    if variable.refines is not None:
+        return _pair(graph, drawn[variable.refines].plain, last, variable)
+    return last.plain if variable.crosses is None else _pair(graph, drawn[variable.crosses].leaf, last, variable)
 
 
-def _row(graph: GraphBuilder, variable: Variable, drawn: list[Draw]) -> str:
-    """The row of the embedding of the variable drawn last, int32 [n]."""
-    if variable.within is not None:
-        return _pair(graph, drawn[variable.within].leaf, variable, drawn[-1].leaf)
-    if variable.crosses is not None:
-        return _pair(graph, drawn[variable.crosses].row, variable, drawn[-1].leaf)
-    return drawn[-1].leaf
-
-
-def _pair(graph: GraphBuilder, earlier: str, variable: Variable, code: str) -> str:
-    """The number of the pair of an earlier number and of the variable's code, int32 [n]."""
+def _pair(graph: GraphBuilder, earlier: str, last: Draw, variable: Variable) -> str:
+    """The number of the pair of an earlier number and of the code drawn last, int32 [n]."""
     size = graph.constant(np.array([variable.size], np.int32))
-    return graph.add("Add", code, graph.add("Mul", earlier, size))
+    return graph.add("Add", last.plain, graph.add("Mul", earlier, size))
 
 
 def _joined(graph: GraphBuilder, columns: list[str]) -> str:

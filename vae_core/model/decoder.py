@@ -7,6 +7,7 @@ The sum is shared by all heads, as in NADE (Larochelle & Murray 2011), so one ro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -44,12 +45,13 @@ class Decoder(nn.Module):
         self.trunk = nn.Linear(latent_dim, hidden)
         # The fine code of a bin has no embedding of its own: it only is a place.
         self.own = [
-            0 if v.within is not None else leaves for v, leaves in zip(layout.variables, layout.leaves, strict=True)
+            0 if v.within is not None else v.size if v.crosses is not None else leaves
+            for v, leaves in zip(layout.variables, layout.leaves, strict=True)
         ]
         self.embedding = nn.Parameter(torch.randn(sum(self.own), hidden) * len(layout.sizes) ** -0.5)
         # What a combination says beyond its codes: nothing, of one that was never seen.
         self.crossed = [
-            0 if v.crosses is None else rows for v, rows in zip(layout.variables, layout.embedded, strict=True)
+            0 if v.crosses is None else leaves for v, leaves in zip(layout.variables, layout.leaves, strict=True)
         ]
         self.combinations: nn.Parameter | None = None
         if any(self.crossed):
@@ -136,11 +138,14 @@ class Decoder(nn.Module):
 
     def rows(self, codes: Tensor, leaves: Tensor) -> Tensor:
         """Each code's row of `embeddings`, int64 [variables, n]; the arguments as in `active`."""
-        rows = leaves + self.factor * codes[self.nested[:, 0]]
-        for j, variable in enumerate(self.layout.variables):
-            if variable.crosses is not None:
-                rows[j] += rows[variable.crosses] * variable.size
-        return rows + self.offsets
+        return leaves + self.factor * codes[self.nested[:, 0]] + self.offsets
+
+    def given(self, members: Sequence[int], codes: Tensor, leaves: Tensor) -> Tensor:
+        """The row of each variable's biases that its parent selects, int64 [members, n]; arguments as in `active`."""
+        variables, nothing = [self.layout.variables[j] for j in members], torch.zeros_like(codes[0])
+        return torch.stack(
+            [nothing if v.parent is None else (codes if v.tied else leaves)[v.parent] for v in variables]
+        )
 
     def nll(
         self, z: Tensor, codes: Tensor, leaves: Tensor, values: Tensor, generator: torch.Generator | None = None
@@ -162,12 +167,10 @@ class Decoder(nn.Module):
             # One mask a row for all its variables (Gal & Ghahramani 2016): a unit is there for all or for none.
             kept = torch.rand(len(z), self.hidden, generator=generator, device=z.device) >= self.dropout
             scale = kept / (1 - self.dropout)
-        nothing = torch.zeros_like(codes[0])
         costs = []
         active = self.active(z, codes, leaves, scale)
         for (group, members), of_group in zip(self.groups.items(), active, strict=True):
-            parents = [self.layout.variables[j].parent for j in members]
-            given = torch.stack([nothing if parent is None else leaves[parent] for parent in parents])
+            given = self.given(members, codes, leaves)
             costs.append(cast(Likelihood, self.heads[group]).nll(of_group, codes[members], given, values))
         return torch.cat(costs)[self.place]
 

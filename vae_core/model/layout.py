@@ -24,9 +24,9 @@ class Variable:
         size: number of codes.
         likelihood: key of `vae_core.model.likelihoods.LIKELIHOODS`.
         parent: index of an earlier variable whose leaf selects the row of `counts`, or None.
+        tied: whether it is the parent's code that does, as the codec has it: some codes need others.
         refines: index of the variable whose code this one refines (a fine code's coarse one), or None.
-        crosses: index of an earlier variable; each combination of its code, and of those that it is crossed with in
-            turn, with a code of this one has an embedding of its own. None where it isn't crossed.
+        crosses: index of an earlier variable, whose leaf and this one's code are a leaf together, or None.
         within: index of the coarse variable, for a fine code of bins: it says where in the coarse one a number lies.
         members: int32 [size, columns], of a joint code: the code of each of its columns.
         places: float32 [rows of its embedding, PLACES] (see `places`), for ordered codes.
@@ -51,6 +51,7 @@ class Variable:
     column: str = ""
     refines: int | None = None
     crosses: int | None = None
+    tied: bool = False
     within: int | None = None
     members: npt.NDArray[np.int32] | None = None
     places: npt.NDArray[np.float32] | None = None
@@ -82,10 +83,14 @@ class Layout:
         variables = []
         refines, within, intervals = refined(codec), inside(codec), _intervals(codec)
         sizes = [int(sub.size) for sub in codec.sub_columns]
-        leaves, rows_of = leaf_ids(codes, sizes, refines), leaf_counts(sizes, refines)
+        leaves = leaf_ids(codes, sizes, refines, structure.crosses)
+        rows_of = leaf_counts(sizes, refines, structure.crosses)
         for j, (sub, parent) in enumerate(zip(codec.sub_columns, structure.parents, strict=True)):
-            rows = 1 if parent is None else rows_of[parent]
-            row = np.zeros(len(codes), np.int64) if parent is None else leaves[:, parent].astype(np.int64)
+            tied = sub.parent is not None
+            row, rows = np.zeros(len(codes), np.int64), 1
+            if parent is not None:
+                row = codes[:, parent].astype(np.int64) if tied else leaves[:, parent]
+                rows = sizes[parent] if tied else rows_of[parent]
             counts = np.bincount(row * sub.size + codes[:, j], minlength=rows * sub.size).reshape(rows, sub.size)
             allowed = np.ones((rows, sub.size), bool)
             if sub.allowed is not None:
@@ -113,6 +118,7 @@ class Layout:
                     column=sub.column,
                     refines=refines[j],
                     crosses=structure.crosses[j],
+                    tied=tied,
                     within=within[j],
                     members=sub.members,
                     intervals=intervals.get(j),
@@ -147,21 +153,16 @@ class Layout:
 
     @property
     def leaves(self) -> list[int]:
-        """Number of leaf ids of each variable: its codes, or their combinations with those that they refine."""
-        return leaf_counts(self.sizes, [v.refines for v in self.variables])
+        """Number of leaf ids of each variable."""
+        return leaf_counts(self.sizes, [v.refines for v in self.variables], [v.crosses for v in self.variables])
 
     @property
     def embedded(self) -> list[int]:
-        """Number of rows of each variable's embedding: its leaves, its codes inside each coarse one, or crossed."""
-        rows: list[int] = []
-        for variable, leaves in zip(self.variables, self.leaves, strict=True):
-            if variable.within is not None:
-                rows.append(variable.size * self.variables[variable.within].size)
-            elif variable.crosses is not None:
-                rows.append(variable.size * rows[variable.crosses])
-            else:
-                rows.append(leaves)
-        return rows
+        """Number of rows of each variable's embedding: its leaves, or its codes inside each coarse one."""
+        return [
+            rows if v.within is None else v.size * self.variables[v.within].size
+            for v, rows in zip(self.variables, self.leaves, strict=True)
+        ]
 
     @property
     def offsets(self) -> npt.NDArray[np.int64]:
@@ -175,7 +176,7 @@ class Layout:
 
     @property
     def refinement(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """(index, factor), int64 [variables] each: a row's leaf ids are codes + factor * codes[index]."""
+        """(index, factor), int64 [variables] each: leaf ids are codes + factor * codes[index], but for crossed ones."""
         index = [0 if v.refines is None else v.refines for v in self.variables]
         factor = [0 if v.refines is None else v.size for v in self.variables]
         return np.array(index, np.int64), np.array(factor, np.int64)

@@ -1,4 +1,8 @@
-"""Fine codes that mean nothing without their coarse one: what counts is the pair, a leaf."""
+"""Leaves: what a code means together with others.
+
+The leaf of a fine code is its pair with the coarse one, without which it means nothing; that of a crossed code is its
+combination with the leaf of the earlier variable, as of a day with its month. Any other leaf is the code itself.
+"""
 
 from __future__ import annotations
 
@@ -30,22 +34,32 @@ def refined(codec: Codec) -> list[int | None]:
     return refines
 
 
-def leaf_counts(sizes: Sequence[int], refines: Sequence[int | None]) -> list[int]:
+def leaf_counts(sizes: Sequence[int], refines: Sequence[int | None], crosses: Sequence[int | None]) -> list[int]:
     """Number of leaf ids of each variable.
 
     Args:
         sizes: number of codes of each.
         refines: index of the variable whose code each refines, or None.
+        crosses: index of the variable whose leaf each is crossed with, or None.
     """
-    return [size if coarse is None else size * sizes[coarse] for size, coarse in zip(sizes, refines, strict=True)]
+    counts: list[int] = []
+    for size, coarse, crossed in zip(sizes, refines, crosses, strict=True):
+        inside = 1 if coarse is None else sizes[coarse]
+        counts.append(size * (inside if crossed is None else counts[crossed]))
+    return counts
 
 
 def leaf_ids(
-    codes: npt.NDArray[np.integer], sizes: Sequence[int], refines: Sequence[int | None]
+    codes: npt.NDArray[np.integer],
+    sizes: Sequence[int],
+    refines: Sequence[int | None],
+    crosses: Sequence[int | None],
 ) -> npt.NDArray[np.int64]:
-    """int64 [n, variables]: codes [n, variables], or numbers of (coarse, fine) pairs; arguments as in `leaf_counts`."""
+    """Leaves of codes [n, variables], int64 [n, variables]; other arguments as in `leaf_counts`."""
     leaves = codes.astype(np.int64)
-    for j, coarse in enumerate(refines):
+    for j, (size, coarse, crossed) in enumerate(zip(sizes, refines, crosses, strict=True)):
         if coarse is not None:
-            leaves[:, j] += leaves[:, coarse] * sizes[j]
+            leaves[:, j] += codes[:, coarse].astype(np.int64) * size
+        elif crossed is not None:
+            leaves[:, j] += leaves[:, crossed] * size
     return leaves

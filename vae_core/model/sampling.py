@@ -25,7 +25,6 @@ class Ancestral:
         self.codes: list[Tensor] = []
         self.leaves: list[Tensor] = []
         self.logits: list[Tensor] = []
-        self._rows: list[Tensor] = []  # of the embeddings
         self._sum = decoder.trunk(z)
         self._advance()
 
@@ -34,14 +33,12 @@ class Ancestral:
         """Index of the next variable."""
         return len(self.codes)
 
-    def parent_leaves(self) -> Tensor:
-        """int64 [n]: the leaf of the next variable's parent; 0 without one."""
-        parent = self.decoder.layout.variables[self.j].parent
-        return (
-            torch.zeros(len(self._sum), dtype=torch.long, device=self._sum.device)
-            if parent is None
-            else self.leaves[parent]
-        )
+    def parent_rows(self) -> Tensor:
+        """int64 [n]: what the next variable's parent has drawn; 0 without one."""
+        variable = self.decoder.layout.variables[self.j]
+        if variable.parent is None:
+            return torch.zeros(len(self._sum), dtype=torch.long, device=self._sum.device)
+        return (self.codes if variable.tied else self.leaves)[variable.parent]
 
     def draw(self, u: Tensor, eps: Tensor) -> None:
         """Draw the next variable.
@@ -56,26 +53,27 @@ class Ancestral:
         if isinstance(head, Categorical):
             bias = head.bias[head.rows_of(member), : variable.size]
             bias = bias.masked_fill(~torch.from_numpy(variable.allowed).to(bias.device), IMPOSSIBLE)
-            logits = active @ head.weight[member, :, : variable.size] + bias[self.parent_leaves()]
+            logits = active @ head.weight[member, :, : variable.size] + bias[self.parent_rows()]
             cumulative = torch.softmax(logits, dim=1).cumsum(dim=1)
             code = (cumulative <= u[:, None] * cumulative[:, -1:]).sum(dim=1)
         elif isinstance(head, Bernoulli):
-            logits = -(active @ head.weight[member] + head.bias[head.rows_of(member)][self.parent_leaves()])[:, None]
+            logits = -(active @ head.weight[member] + head.bias[head.rows_of(member)][self.parent_rows()])[:, None]
             code = (torch.sigmoid(logits[:, 0]) <= u).long()
         else:
             assert isinstance(head, Gaussian) and variable.edges is not None
             logits = active @ head.weight[member] + head.bias[member]
             value = logits[:, 0] + logits[:, 1].clamp(-7.0, 7.0).exp() * eps[:, layout.gaussians.index(j)]
             code = (torch.from_numpy(variable.edges).to(value) <= value[:, None]).sum(dim=1)
-            code = torch.where(self.parent_leaves() == 1, variable.size - 1, code)
+            code = torch.where(self.parent_rows() == 1, variable.size - 1, code)
         self.codes.append(code)
         self.logits.append(logits)
-        coarse = variable.refines
-        leaf = code if coarse is None else code + self.codes[coarse] * variable.size
+        leaf = code
+        if variable.refines is not None:
+            leaf = code + self.codes[variable.refines] * variable.size
+        elif variable.crosses is not None:
+            leaf = code + self.leaves[variable.crosses] * variable.size
         self.leaves.append(leaf)
         row = leaf if variable.within is None else leaf + self.codes[variable.within] * variable.size
-        row = row if variable.crosses is None else row + self._rows[variable.crosses] * variable.size
-        self._rows.append(row)
         self._sum = self._sum + self.decoder.embedding[row + int(layout.offsets[j])]
         self._advance()
 

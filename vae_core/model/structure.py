@@ -21,7 +21,7 @@ class Structure:
 
     Attributes:
         crosses: the one that it is crossed with: a combination of their codes has an embedding of its own.
-        parents: the one whose leaf selects the row of its biases; a codec's own parents are among them.
+        parents: the one that selects the row of its biases: by its leaf, or a codec's own parent by its code.
     """
 
     crosses: tuple[int | None, ...]
@@ -34,7 +34,7 @@ class Structure:
         for group in interactions(codec, codes):
             for earlier, later in pairwise(group):
                 crosses[later] = earlier
-        return cls(tuple(crosses), dependence_tree(codec, codes))
+        return cls(tuple(crosses), dependence_tree(codec, codes, crosses))
 
     @classmethod
     def declared(cls, codec: Codec) -> Structure:

@@ -7,6 +7,8 @@ others; so each is judged by what it says about a row that it was counted withou
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -20,22 +22,25 @@ PSEUDO_ROWS = 10.0  # of the tables that are compared; the one that is chosen ge
 WORK = 2_000_000_000  # codes counted, at most
 
 
-def dependence_tree(codec: Codec, codes: npt.NDArray[np.int32]) -> tuple[int | None, ...]:
+def dependence_tree(
+    codec: Codec, codes: npt.NDArray[np.int32], crosses: Sequence[int | None]
+) -> tuple[int | None, ...]:
     """Choose each variable's parent among those before it, by what a table given its code gains.
 
     Args:
         codec: its own parents (a fine code's coarse one) stay.
         codes: int32 [n, sub_columns], training rows.
+        crosses: index of the earlier variable that each is crossed with, or None.
 
     Returns:
         Index of each variable's parent, or None.
     """
     subs = codec.sub_columns
     sizes, refines = [sub.size for sub in subs], refined(codec)
-    rows_of = leaf_counts(sizes, refines)
+    rows_of = leaf_counts(sizes, refines, crosses)
     rows = min(max(WORK // len(subs) ** 2, 2_000), len(codes))
     sample = codes[:: max(1, len(codes) // rows)]
-    leaves = np.ascontiguousarray(leaf_ids(sample, sizes, refines).T)
+    leaves = np.ascontiguousarray(leaf_ids(sample, sizes, refines, crosses).T)
     sample = np.ascontiguousarray(sample.T.astype(np.int64))
     parents: list[int | None] = []
     for j, sub in enumerate(subs):

@@ -92,5 +92,9 @@ class VAE(nn.Module):
         return Elbo(nll, gaussian_kl(mu, log_var), mu, log_var)
 
     def leaves(self, codes: Tensor) -> Tensor:
-        """Leaf ids of coded rows, int64 [n, variables]: the number of its (coarse, fine) pair."""
-        return codes + self.factor * codes[:, self.refines]
+        """Leaf ids (see `vae_core.model.refinement`) of coded rows [n, variables], int64 [n, variables]."""
+        leaves = codes + self.factor * codes[:, self.refines]
+        for j, variable in enumerate(self.layout.variables):
+            if variable.crosses is not None:
+                leaves[:, j] += leaves[:, variable.crosses] * variable.size
+        return leaves

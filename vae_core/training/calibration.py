@@ -43,13 +43,13 @@ def calibrate(model: VAE, layout: Layout, seed: int) -> None:
             block = head.rows_of(member)
             scores = torch.nn.functional.pad(draws.active @ head.weight[member, :, None], (1, 0))
             bias = torch.nn.functional.pad(head.bias[block, None], (1, 0))
-            fitted = _fitted(scores, bias, draws.parent_leaves(), variable)
+            fitted = _fitted(scores, bias, draws.parent_rows(), variable)
             head.bias[block] = fitted[:, 1] - fitted[:, 0]
         elif isinstance(head, Categorical):
             block = head.rows_of(member)
             bias = head.bias[block, : variable.size]
             scores = draws.active @ head.weight[member, :, : variable.size]
-            head.bias[block, : variable.size] = _fitted(scores, bias, draws.parent_leaves(), variable)
+            head.bias[block, : variable.size] = _fitted(scores, bias, draws.parent_rows(), variable)
         draws.draw(u[:, j], eps)
 
 

@@ -108,8 +108,7 @@ class RowLosses:
             active = active * (kept / (1 - decoder.dropout))
         total = torch.zeros_like(z[:, 0])
         for group, members in decoder.groups.items():
-            parents = [decoder.layout.variables[j].parent for j in members]
-            given = torch.stack([torch.zeros_like(codes[0]) if p is None else leaves[p] for p in parents])
+            given = decoder.given(members, codes, leaves)
             total = total + self._head(group, active[members], codes[members], given, values.T).sum(dim=0)
         return total
 
