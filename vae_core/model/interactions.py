@@ -17,7 +17,6 @@ from vae_core.codec import Codec
 from vae_core.model.frequencies import left_out_gain, marginal
 from vae_core.model.refinement import MAX_LEAVES
 
-FEWEST = 64  # combinations; what fewer say is learned by hidden units
 LEAST = 0.1  # nats gained, over all that is foretold
 CELLS = 524_288  # entries of a table, at most
 CANDIDATES, TARGETS = 24, 64  # variables that may be crossed, and that they are to foretell: of many columns some
@@ -61,7 +60,7 @@ class _Tables:
     def interaction(self, a: Group, b: Group) -> float:
         """What `a` and `b` together say about later variables beyond what each says, nats a row summed over these."""
         both = tuple(sorted(a + b))
-        if not FEWEST < self._combinations(both) <= MAX_LEAVES:
+        if self._combinations(both) > MAX_LEAVES:
             return 0.0
         targets = [c for c in self._targets if c > both[-1]]
         return sum(max(0.0, self._gain(both, c) - self._gain(a, c) - self._gain(b, c)) for c in targets)
