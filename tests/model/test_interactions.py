@@ -64,6 +64,40 @@ def test_what_each_says_by_itself_makes_no_group(tmp_path) -> None:
     assert interactions(codec, codes) == []
 
 
+def test_coarse_codes_are_crossed_and_fine_ones_stay_within_them(tmp_path) -> None:
+    """Of two coordinates each says little of what is found at a place."""
+    generator = np.random.default_rng(0)
+    table = pd.DataFrame({name: generator.random(20_000) for name in ("x", "y")})
+    here = generator.integers(4, size=(8, 8))[(8 * table.x).astype(int), (8 * table.y).astype(int)]
+    table["found"] = np.where(generator.random(len(table)) < 0.9, here, generator.integers(4, size=len(table)))
+    codec, codes = coded(table, tmp_path)
+    names = [sub.name for sub in codec.sub_columns]
+    assert names == ["x", "x.fine", "y", "y.fine", "found"]
+    structure = Structure.learn(codec, codes)
+    assert structure.crosses == (None, None, 0, None, None) and structure.parents == (None, 0, None, 2, 2)
+    layout = Layout.from_codec(codec, codes, structure)
+    assert [len(v.counts) for v in layout.variables] == [
+        1,
+        codec.sub_columns[0].size,
+        1,
+        *layout.sizes[2:3],
+        layout.leaves[2],
+    ]
+    torch.manual_seed(0)
+    vae = VAE(layout, TrainingConfig(latent_dim=3, hidden=16), folded=True).eval().requires_grad_(False)
+    drawn_alike(vae)
+
+
+def drawn_alike(vae: VAE) -> None:
+    """The graph draws the codes that torch draws."""
+    generator, variables = np.random.default_rng(0), len(vae.layout.variables)
+    z, u = generator.standard_normal((5_000, 3), np.float32), generator.random((5_000, variables), np.float32)
+    graph, _ = build_decoder(vae, [False] * variables, {})
+    (codes,) = ort.InferenceSession(graph.SerializeToString()).run(["codes"], {"z": z, "u": u})
+    expected, _ = sample(vae.decoder, torch.from_numpy(z), torch.from_numpy(u), torch.zeros(5_000, 0))
+    assert (codes == expected.numpy()).all(axis=1).mean() > 0.999
+
+
 def variable(name: str, size: int, rows: int = 1, **more: Any) -> Variable:
     counts = np.tile(np.arange(1.0, size + 1), (rows, 1))
     every = np.ones((rows, size), bool)
@@ -123,9 +157,4 @@ def test_probabilities_of_all_rows_sum_to_one(vae) -> None:
 
 
 def test_the_graph_draws_the_codes_that_torch_draws(vae) -> None:
-    generator = np.random.default_rng(0)
-    z, u = generator.standard_normal((5_000, 3), np.float32), generator.random((5_000, 6), np.float32)
-    graph, _ = build_decoder(vae, [False] * 6, {})
-    (codes,) = ort.InferenceSession(graph.SerializeToString()).run(["codes"], {"z": z, "u": u})
-    expected, _ = sample(vae.decoder, torch.from_numpy(z), torch.from_numpy(u), torch.zeros(5_000, 0))
-    assert (codes == expected.numpy()).all(axis=1).mean() > 0.999
+    drawn_alike(vae)
