@@ -51,8 +51,9 @@ class _Tables:
         self._sizes = [int(sub.size) for sub in subs]
         self._codes = np.ascontiguousarray(codes[:: -(-len(codes) // ROWS)].T.astype(np.int64))
         whole = [j for j, sub in enumerate(subs) if sub.parent is None and not sub.gaussian]
-        largest = sorted(whole, key=lambda j: (-self._sizes[j], j))
-        self.candidates = sorted(largest[:CANDIDATES])
+        split = {coarse for _, coarse, _ in codec.split_parts}  # numbers say much by themselves
+        likely = sorted(whole, key=lambda j: (j in split, -self._sizes[j], j))
+        self.candidates = sorted(likely[:CANDIDATES])
         self._targets = whole[:: -(-len(whole) // TARGETS)]
         self._everywhere = {c: marginal(np.bincount(self._codes[c], minlength=self._sizes[c])) for c in self._targets}
         self._gains: dict[tuple[Group, int], float] = {}
