@@ -51,6 +51,7 @@ def test_a_day_is_read_with_its_month_and_its_year(tmp_path) -> None:
     structure = Structure.learn(codec, codes)
     assert structure.crosses == (None, 0, 1, None)
     assert structure.parents[names.index("sky")] == names.index("day")
+    assert structure.in_words(codec) == [("day", "is learned together with year and month")]
     assert Structure.from_metadata(structure.to_metadata(), codec) == structure
 
 

@@ -41,6 +41,20 @@ class Structure:
         """What the codec itself says, which no row was looked at for."""
         return cls((None,) * len(codec.sub_columns), tuple(sub.parent for sub in codec.sub_columns))
 
+    @property
+    def groups(self) -> list[list[int]]:
+        """The variables that are crossed with one another, in the decoder's order."""
+        groups: dict[int | None, list[int]] = {}  # by their last variable so far
+        for j, earlier in enumerate(self.crosses):
+            if earlier is not None:
+                groups[j] = [*groups.pop(earlier, [earlier]), j]
+        return list(groups.values())
+
+    def in_words(self, codec: Codec) -> list[tuple[str, str]]:
+        """What is crossed, as columns and what is said of each, for people to read."""
+        groups = [[codec.sub_columns[j].column for j in group] for group in self.groups]
+        return [(last, f"is learned together with {' and '.join(others)}") for *others, last in groups]
+
     def to_metadata(self) -> dict[str, str]:
         """For the file of the weights; one entry, as safetensors writes several in any order."""
         return {"structure": json.dumps({"crosses": self.crosses, "parents": self.parents})}

@@ -104,7 +104,7 @@ def train(snapshot: Artifact, config: TrainingConfig, store: Store, name: str, p
             if rare is not None:
                 rare.save(folder / RARE_ROWS)
             record = training_record(result, layout, *held)
-            record["laws"] = codec.laws
+            record["laws"] = codec.laws + structure.in_words(codec)
             if private is None:
                 record["protections"] = protections(codec, rare, config.codec)
             else:  # no row was looked at, so nothing can be said of what was withheld
