@@ -52,8 +52,8 @@ class Structure:
 
     def in_words(self, codec: Codec) -> list[tuple[str, str]]:
         """What is crossed, as columns and what is said of each, for people to read."""
-        groups = [[codec.sub_columns[j].column for j in group] for group in self.groups]
-        return [(last, f"is learned together with {' and '.join(others)}") for *others, last in groups]
+        groups = [list(dict.fromkeys(codec.sub_columns[j].column for j in group)) for group in self.groups]
+        return [(last, f"is learned together with {' and '.join(others)}") for *others, last in groups if others]
 
     def to_metadata(self) -> dict[str, str]:
         """For the file of the weights; one entry, as safetensors writes several in any order."""
