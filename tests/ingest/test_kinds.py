@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from snapshots import Ingest
@@ -171,3 +172,14 @@ def test_overrides(name: str, override: dict[str, Any], says: str | None, snapsh
     assert column.likelihood == override.get("likelihood", "categorical")
     if "kind" in override and name != "all missing":
         assert column.kind == override["kind"]
+
+
+def test_dates_and_moments_that_are_text_are_pointed_out(snapshot: Ingest) -> None:
+    days = pd.date_range("2024-01-01", periods=60, freq="D")
+    frame = pd.DataFrame({"day": days.strftime("%Y-%m-%d"), "at": days.strftime("%Y-%m-%d %H:%M:%S"), "n": range(60)})
+    frame["name"] = [f"2024-01-{i % 7}x" for i in range(60)]
+    first, second = snapshot(frame).schema.notes
+    assert "column 'day'" in first and "schema.columns.day.kind: date" in first
+    assert "column 'at'" in second and "schema.columns.at.kind: timestamp" in second
+    taken = snapshot(frame, {"day": {"kind": "date"}, "at": {"kind": "timestamp"}}).schema
+    assert taken.notes == () and (taken["day"].kind, taken["at"].kind) == (Kind.DATE, Kind.TIMESTAMP)

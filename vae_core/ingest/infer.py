@@ -16,6 +16,12 @@ _LEVELS = 200
 _KEY_NAME = re.compile(r"(^|[_\s.-])(id|uuid|guid|key|index|rowid|no|nr|pk)$", re.IGNORECASE)
 _CAMEL_KEY = re.compile(r"[a-z](Id|ID|Key|UUID)$")
 
+_DATE = r"\d{4}-\d{2}-\d{2}"
+_DATED = (
+    (re.compile(_DATE), Kind.DATE),
+    (re.compile(_DATE + r"[T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?"), Kind.TIMESTAMP),
+)
+
 _BY_TYPE = (
     (pt.is_boolean, Kind.BOOLEAN),
     (pt.is_integer, Kind.INTEGER),
@@ -44,6 +50,14 @@ def infer_kind(profile: ColumnProfile) -> tuple[Kind, str]:
         return Kind.IDENTIFIER, why
     kind = next(kind for check, kind in _BY_TYPE if check(found))
     return kind, f"the Arrow type is {found}, with {_count(distinct)} distinct values"
+
+
+def dated(profile: ColumnProfile) -> Kind | None:
+    """The kind that a column of text could be read as, where its first values are dates or moments."""
+    if not is_text(profile.field.type) or len(profile.sample) < _ENOUGH:
+        return None
+    found = (kind for form, kind in _DATED if all(form.fullmatch(value.strip()) for value in profile.sample))
+    return next(found, None)
 
 
 def nothing_to_learn(kinds: list[Kind]) -> bool:
