@@ -41,6 +41,7 @@ class Column:
         nulls: missing values in the source.
         distinct: distinct non-missing values, counted up to a cap; `None` past the cap.
         likelihood: `categorical` over codes, or `gaussian` where the user asked for it.
+        text: how dates or moments that are text are written (see `vae_core.calendar_text`).
     """
 
     name: str
@@ -49,6 +50,7 @@ class Column:
     nulls: int = 0
     distinct: int | None = None
     likelihood: str = "categorical"
+    text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class Schema:
                     "nulls": c.nulls,
                     "distinct": c.distinct,
                     "likelihood": c.likelihood,
+                    "text": c.text,
                 }
                 for i, c in enumerate(self.columns)
             ],
@@ -89,7 +92,7 @@ class Schema:
         """Inverse of `to_dict`."""
         arrow = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(data["arrow"])))
         columns = tuple(
-            Column(c["name"], Kind(c["kind"]), c["reason"], c["nulls"], c["distinct"], c["likelihood"])
+            Column(c["name"], Kind(c["kind"]), c["reason"], c["nulls"], c["distinct"], c["likelihood"], c.get("text"))
             for c in data["columns"]
         )
         return cls(arrow, columns, data["rows"], tuple(data["notes"]))

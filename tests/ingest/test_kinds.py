@@ -174,12 +174,19 @@ def test_overrides(name: str, override: dict[str, Any], says: str | None, snapsh
         assert column.kind == override["kind"]
 
 
-def test_dates_and_moments_that_are_text_are_pointed_out(snapshot: Ingest) -> None:
+def test_text_of_dates_and_moments_is_told_and_stays_text(snapshot: Ingest) -> None:
     days = pd.date_range("2024-01-01", periods=60, freq="D")
     frame = pd.DataFrame({"day": days.strftime("%Y-%m-%d"), "at": days.strftime("%Y-%m-%d %H:%M:%S"), "n": range(60)})
-    frame["name"] = [f"2024-01-{i % 7}x" for i in range(60)]
-    first, second = snapshot(frame).schema.notes
-    assert "column 'day'" in first and "schema.columns.day.kind: date" in first
-    assert "column 'at'" in second and "schema.columns.at.kind: timestamp" in second
-    taken = snapshot(frame, {"day": {"kind": "date"}, "at": {"kind": "timestamp"}}).schema
-    assert taken.notes == () and (taken["day"].kind, taken["at"].kind) == (Kind.DATE, Kind.TIMESTAMP)
+    frame["odd"] = [f"2024-01-{1 + i % 28:02}" for i in range(59)] + ["2024-1-9"]
+    frame["gone"] = [None if i % 3 else f"2023-12-{1 + i % 28:02}T10:00" for i in range(60)]
+    found = snapshot(frame)
+    kinds = {column.name: (column.kind, column.text) for column in found.schema.columns}
+    assert kinds["day"] == (Kind.DATE, "%Y-%m-%d")
+    assert kinds["at"] == (Kind.TIMESTAMP, "%Y-%m-%d %H:%M:%S")
+    assert kinds["gone"] == (Kind.TIMESTAMP, "%Y-%m-%dT%H:%M")
+    assert kinds["odd"] == (Kind.CATEGORICAL, None)
+    pd.testing.assert_frame_equal(found.table.to_pandas(), frame)
+    levels = snapshot(frame, {"gone": {"kind": "categorical"}}).schema["gone"]
+    assert (levels.kind, levels.text) == (Kind.CATEGORICAL, None)
+    cast = snapshot(frame, {"day": {"kind": "date"}}).schema["day"]
+    assert (cast.kind, cast.text) == (Kind.DATE, None)

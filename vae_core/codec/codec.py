@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from vae_core import calendar_text
 from vae_core.codec import storage
 from vae_core.codec.arithmetic import find_arithmetic
 from vae_core.codec.fillers import Filler
@@ -26,7 +27,7 @@ from vae_core.codec.storage import Array
 from vae_core.codec.times import find_times
 from vae_core.config import CodecConfig
 from vae_core.errors import ArtifactError, SourceError
-from vae_core.schema import Kind, Schema
+from vae_core.schema import Column, Kind, Schema
 
 FORMAT = 4
 KNOWN_VALUES = 4096  # a longer dictionary costs more in each row group than it saves
@@ -70,9 +71,9 @@ class Codec:
         """
         if table.num_rows == 0:
             raise SourceError("there are no rows to learn from")
-        arrays = {i: storage.whole(table.column(c.name)) for i, c in enumerate(schema.columns)}
+        arrays = {i: _read(table, c) for i, c in enumerate(schema.columns)}
         forms = [
-            fit_column(arrays[i], schema.arrow.field(i), column, schema.rows, config)
+            fit_column(arrays[i], schema.arrow.field(i).with_type(arrays[i].type), column, schema.rows, config)
             for i, column in enumerate(schema.columns)
         ]
         learned = {i: form for i, form in enumerate(forms) if isinstance(form, Form)}
@@ -171,14 +172,13 @@ class Codec:
         rows = table.num_rows
         codes = np.zeros((rows, len(self.joining.plain)), dtype=np.int32, order="F")
         reals = np.zeros((rows, sum(sub.gaussian for sub in self.sub_columns)), dtype=np.float32)
-        names = [column.name for column in self.schema.columns]
-        sources = {k: storage.whole(table.column(names[k])) for r in self.relations for k in r.sources}
+        sources = {k: _read(table, self.schema.columns[k]) for r in self.relations for k in r.sources}
         for column, own in self._parts_of.items():
             if all(not self.parts[k].subs for k in own):
                 continue
             form = self.forms[column]
             assert isinstance(form, Form)
-            array = storage.whole(table.column(names[column]))
+            array = _read(table, self.schema.columns[column])
             missing = storage.missing_mask(array)
             relation = self._relation_of.get(column)
             split = form.split(array) if relation is None else [relation.rest(numbers(array), sources)]
@@ -240,7 +240,11 @@ class Codec:
                 values = [self._relation_of[column].restore(values[0], arrays)]
             own = [part.leaves for k in self._parts_of[column] if isinstance(part := self.parts[k], Part)]
             arrays[column] = form.join(values, own, missing)
-        return [arrays[column] for column in range(len(self.forms))]
+        fields = zip(self.schema.columns, self.schema.arrow, strict=True)
+        return [
+            arrays[k] if column.text is None else calendar_text.write(arrays[k], column.text, field.type)
+            for k, (column, field) in enumerate(fields)
+        ]
 
     def settled(self, codes: Array, position: Array) -> Array:
         """The codes, integers [n, sub-columns], that `encode` gives to what `decode` makes of these.
@@ -315,3 +319,9 @@ class Codec:
         """sha256 of the codec's canonical JSON, hexadecimal."""
         text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _read(table: pa.Table | pa.RecordBatch, column: Column) -> pa.Array:
+    """A column's values as one array; dates and moments, where they are text."""
+    array = storage.whole(table.column(column.name))
+    return array if column.text is None else calendar_text.read(array, column.text)

@@ -106,9 +106,18 @@ def stand_in(table: pa.Table, schema: Schema, public: Mapping[str, PublicColumn]
 
 
 def public_schema(schema: Schema) -> Schema:
-    """The schema without what it counts of the real rows, other than how many there are."""
+    """The schema without what it counts of the real rows, other than how many there are.
+
+    That all values of a column of text are dates was read off the rows: they are levels here.
+    """
     columns = tuple(
-        Column(c.name, c.kind, "declared public: training is private", likelihood=c.likelihood) for c in schema.columns
+        Column(
+            c.name,
+            c.kind if c.text is None else Kind.CATEGORICAL,
+            "declared public: training is private",
+            likelihood=c.likelihood,
+        )
+        for c in schema.columns
     )
     return Schema(schema.arrow, columns, schema.rows)
 

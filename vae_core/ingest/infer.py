@@ -6,6 +6,7 @@ import re
 
 import pyarrow.types as pt
 
+from vae_core.calendar_text import FORMATS
 from vae_core.ingest.profile import MAX_LEVELS, ColumnProfile
 from vae_core.ingest.types import is_text
 from vae_core.schema import Kind
@@ -15,12 +16,6 @@ _ROWS_A_LEVEL = 5
 _LEVELS = 200
 _KEY_NAME = re.compile(r"(^|[_\s.-])(id|uuid|guid|key|index|rowid|no|nr|pk)$", re.IGNORECASE)
 _CAMEL_KEY = re.compile(r"[a-z](Id|ID|Key|UUID)$")
-
-_DATE = r"\d{4}-\d{2}-\d{2}"
-_DATED = (
-    (re.compile(_DATE), Kind.DATE),
-    (re.compile(_DATE + r"[T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?"), Kind.TIMESTAMP),
-)
 
 _BY_TYPE = (
     (pt.is_boolean, Kind.BOOLEAN),
@@ -45,19 +40,11 @@ def infer_kind(profile: ColumnProfile) -> tuple[Kind, str]:
     if pt.is_dictionary(found):
         return Kind.CATEGORICAL, f"the Arrow type is {found}, with {_count(distinct)} levels in use"
     if is_text(found):
-        return _text_kind(profile, distinct)
+        return _calendar_kind(profile) or _text_kind(profile, distinct)
     if pt.is_integer(found) and (why := _key_reason(profile, distinct)):
         return Kind.IDENTIFIER, why
     kind = next(kind for check, kind in _BY_TYPE if check(found))
     return kind, f"the Arrow type is {found}, with {_count(distinct)} distinct values"
-
-
-def dated(profile: ColumnProfile) -> Kind | None:
-    """The kind that a column of text could be read as, where its first values are dates or moments."""
-    if not is_text(profile.field.type) or len(profile.sample) < _ENOUGH:
-        return None
-    found = (kind for form, kind in _DATED if all(form.fullmatch(value.strip()) for value in profile.sample))
-    return next(found, None)
 
 
 def nothing_to_learn(kinds: list[Kind]) -> bool:
@@ -80,6 +67,13 @@ def _key_reason(profile: ColumnProfile, distinct: int | None) -> str:
     if profile.ascending and span <= 2 * profile.present:
         return f"{seen}, and they only go up, with few gaps"
     return ""
+
+
+def _calendar_kind(profile: ColumnProfile) -> tuple[Kind, str] | None:
+    if profile.written is None:
+        return None
+    kind = FORMATS[profile.written]
+    return kind, f"text that is a {kind} in every row, written as {profile.written}"
 
 
 def _text_kind(profile: ColumnProfile, distinct: int | None) -> tuple[Kind, str]:

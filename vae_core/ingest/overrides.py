@@ -121,7 +121,8 @@ class Overrides:
                 f"schema.columns.{name}: a gaussian likelihood needs numbers, and the column is {kind}; "
                 "leave likelihood out"
             )
-        return Column(name, kind, reason, profile.nulls, profile.distinct, likelihood)
+        text = profile.written if kind in (Kind.DATE, Kind.TIMESTAMP) else None
+        return Column(name, kind, reason, profile.nulls, profile.distinct, likelihood, text)
 
 
 def without_columns(metadata: dict[bytes, bytes] | None, dropped: set[str]) -> dict[bytes, bytes] | None:

@@ -15,7 +15,7 @@ import pyarrow.types as pt
 from vae_core.config import SchemaConfig
 from vae_core.errors import SourceError
 from vae_core.ingest.ahead import ahead
-from vae_core.ingest.infer import dated, nothing_to_learn
+from vae_core.ingest.infer import nothing_to_learn
 from vae_core.ingest.overrides import Overrides, without_columns
 from vae_core.ingest.profile import ColumnProfile
 from vae_core.ingest.readers import Reader, Rejected
@@ -120,11 +120,6 @@ def _write_once(
     notes = [*reader.notes, *(f"{count:,} NaN in column {name!r} are read as missing" for name, count in nans.items())]
     if refused.count:
         notes.append(f"{reader.label}: {refused.count:,} malformed rows are kept aside in {REJECTED}")
-    for profile in profiles:
-        name = profile.field.name
-        if (kind := dated(profile)) and (name not in config.columns or config.columns[name].kind is None):
-            said = f"schema.columns.{name}.kind: {kind}"
-            notes.append(f"column {name!r} is text; with {said} it would be learned, and written, as a {kind}")
     schema = Schema(arrow, columns, rows, tuple(notes))
     (folder / SCHEMA).write_bytes(to_json(schema.to_dict()))  # the store syncs all files of the folder at the end
     return schema, refused.count
