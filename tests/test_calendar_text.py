@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import vae_core as vs
 from vae_core import calendar_text
+from vae_core.schema import Column, Kind, Schema
 
 MOMENTS = st.datetimes(datetime(1600, 1, 1), datetime(2999, 12, 31))
 
@@ -30,6 +31,15 @@ def test_what_is_read_is_written_as_it_was(form: str, moments: list[datetime | N
 @pytest.mark.parametrize("text", ["2024-1-5", "2024-02-30", "20240105", " 2024-01-05", "2024-01-05 24:00:00", "", "x"])
 def test_text_of_another_form_is_no_date(text: str) -> None:
     assert calendar_text.format_of(text) is None
+
+
+def test_only_such_columns_change_what_a_schema_is_written_as() -> None:
+    """A codec that stands keeps its digest, by which its decoder knows it."""
+    arrow = pa.schema([("day", pa.string()), ("n", pa.int64())])
+    columns = (Column("day", Kind.DATE, "", text="%Y-%m-%d"), Column("n", Kind.INTEGER, ""))
+    written = Schema(arrow, columns, 9).to_dict()
+    assert ["text" in column for column in written["columns"]] == [True, False]
+    assert Schema.from_dict(written) == Schema(arrow, columns, 9)
 
 
 def test_a_stay_ends_after_it_began(tmp_path, monkeypatch) -> None:

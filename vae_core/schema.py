@@ -79,8 +79,8 @@ class Schema:
                     "nulls": c.nulls,
                     "distinct": c.distinct,
                     "likelihood": c.likelihood,
-                    "text": c.text,
                 }
+                | ({} if c.text is None else {"text": c.text})  # so that what stands keeps its digest
                 for i, c in enumerate(self.columns)
             ],
             "notes": list(self.notes),
