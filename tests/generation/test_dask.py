@@ -90,6 +90,24 @@ def test_killed_itself_it_takes_its_workers_along_and_goes_on_later(
     assert tree(folder) == whole
 
 
+@pytest.mark.parametrize("threshold", [None, "131072"])
+def test_its_workers_keep_free_memory_unless_the_user_says_how_much(
+    model: Artifact, tmp_path: Path, threshold: str | None
+) -> None:
+    given = () if threshold is None else ("env", f"MALLOC_TRIM_THRESHOLD_={threshold}")
+    process = start(arguments(model, tmp_path / "out", ROWS, *DASK, workers=1), *given)
+    found: list[dict[str, str]] = []
+
+    def look() -> bool:
+        with suppress(psutil.Error):
+            found.extend(worker.environ() for worker in [at_work(process)] if worker is not None)
+        return bool(found)
+
+    assert until(process, look, PATIENCE)
+    assert found[0].get("MALLOC_TRIM_THRESHOLD_") == threshold
+    assert ended(process, PATIENCE)[0] == 0
+
+
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 1), (signal.SIGINT, 130)])
 def test_a_signal_to_all_processes_lets_them_finish_their_files(
     model: Artifact, whole: dict[str, str], tmp_path: Path, number: int, expected: int
