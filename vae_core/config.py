@@ -98,7 +98,9 @@ class CodecConfig(_Strict):
     )
     max_leaves: int = Field(1024, ge=4, description="finest bins and atoms of a numeric column, at most")
     split_above: int = Field(48, ge=2, description="columns with more codes are split into coarse and fine")
-    relations: bool = Field(True, description="sums, what follows on another column, and repeats are coded as the rest")
+    relations: bool = Field(
+        True, description="sums, repeats, orders and what follows on another column are found and kept"
+    )
     joint_codes: int = Field(32, ge=1, description="codes that columns of few levels share, at most; 1 turns it off")
 
 

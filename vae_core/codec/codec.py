@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -20,6 +21,7 @@ from vae_core.codec.forms import Form, IntegerForm
 from vae_core.codec.joints import Joining, Joint
 from vae_core.codec.kinds import column_from_dict, fit_column
 from vae_core.codec.leaves import NumericLeaves
+from vae_core.codec.orders import Orders, find_orders, in_words, put_in_order
 from vae_core.codec.parts import Encoded, GaussianPart, Part, SubColumn
 from vae_core.codec.relations import How, Relation, numbers
 from vae_core.codec.repeats import find_repeats
@@ -45,6 +47,7 @@ class Codec:
         parts: of all columns, in source order.
         joining: the parts' sub-columns, in source order, and how the model sees them.
         relations: the columns that others nearly say, each after those.
+        orders: pairs of columns of which the first is never greater than the second; no relation's, nor looked up.
         withheld: what is never given, a part each, as counted when the codec was fitted; not kept by `to_dict`.
     """
 
@@ -53,6 +56,7 @@ class Codec:
     parts: tuple[Part | GaussianPart, ...]
     joining: Joining
     relations: tuple[Relation, ...] = ()
+    orders: Orders = ()
     withheld: tuple[Withheld, ...] = ()
 
     @classmethod
@@ -84,7 +88,12 @@ class Codec:
             if relation.how is How.TIME:
                 forms[relation.column] = learned[relation.column] = IntegerForm(arrays[relation.column].type)
         parts, joining, withheld = fit_parts(learned, arrays, schema, config, relations)
-        return cls(schema, tuple(forms), tuple(parts), joining, tuple(relations), tuple(withheld))
+        bound = {r.column for r in relations}
+        for part in parts:
+            if isinstance(part, Part) and part.determinants:
+                bound |= {part.column, *(parts[k].column for k in part.determinants)}
+        orders = find_orders({k: array for k, array in related.items() if k not in bound}, schema)
+        return cls(schema, tuple(forms), tuple(parts), joining, tuple(relations), orders, tuple(withheld))
 
     @cached_property
     def sub_columns(self) -> tuple[SubColumn, ...]:
@@ -119,7 +128,7 @@ class Codec:
 
     @property
     def laws(self) -> list[tuple[str, str]]:
-        """Columns that are not learned by themselves, as others say them, and how: for people to read."""
+        """Columns that are not learned by themselves, as others say them, or that keep an order: for people to read."""
         names = [column.name for column in self.schema.columns]
         rests = {names[relation.column]: f"the rest of {names[relation.column]}" for relation in self.relations}
         found = {
@@ -129,7 +138,7 @@ class Codec:
         for relation in self.relations:
             exact = "" if relation.how is How.TIME else ", except where the source differs"
             found[names[relation.column]] = f"is {relation.formula(names)}{exact}"
-        return [(name, found[name]) for name in names if name in found]
+        return [(name, found[name]) for name in names if name in found] + in_words(self.orders, names)
 
     @cached_property
     def _relation_of(self) -> dict[int, Relation]:
@@ -153,9 +162,10 @@ class Codec:
     def _known(self) -> dict[int, pa.Array]:
         """The values of each column of one numeric part that is never drawn inside a bin, leaf by leaf."""
         known = {}
+        changing = {*self._relation_of, *(column for order in self.orders for column in order)}
         for column, own in self._parts_of.items():
             form, part = self.forms[column], self.parts[own[0]]
-            if isinstance(form, Form) and len(own) == 1 and isinstance(part, Part) and column not in self._relation_of:
+            if isinstance(form, Form) and len(own) == 1 and isinstance(part, Part) and column not in changing:
                 leaves, kind = part.leaves, self.schema.arrow.field(column).type
                 plain = pa.types.is_integer(kind) or pa.types.is_float32(kind) or pa.types.is_float64(kind)
                 if (
@@ -207,50 +217,71 @@ class Codec:
 
     def decode_columns(self, codes: Array, position: Array | None, first_row: int, seed: int = 0) -> list[pa.Array]:
         """As `decode`, but columns of known values stay dictionary arrays: all that a Parquet writer needs."""
-        rows = len(codes)
         plain = self.joining.split(codes)
         leaves = self._leaves(plain)
         arrays: dict[int, pa.Array] = {}
-        last = [relation.column for relation in self.relations]  # a column's sources come before it
-        for column in [*(k for k in range(len(self.forms)) if k not in last), *last]:
-            form = self.forms[column]
+        for column, form in enumerate(self.forms):
             if not isinstance(form, Form):
-                arrays[column] = form.fill(first_row, rows, seed)
-                continue
-            if column in self._known:
-                (k,) = self._parts_of[column]
-                part = self.parts[k]
-                assert isinstance(part, Part)
-                leaf, absent = part.present(leaves[k])
-                indices = storage.from_numbers(leaf, pa.int32(), absent)
-                arrays[column] = pa.DictionaryArray.from_arrays(indices, self._known[column])
-                continue
-            missing: Array | None = None
-            values = []
-            for k in self._parts_of[column]:
-                part = self.parts[k]
-                if isinstance(part, GaussianPart):
-                    value, absent = part.decode(plain, position)
-                else:
-                    value, absent = part.decode(leaves[k], position)
-                values.append(value)
-                if absent is not None:
-                    missing = absent if missing is None else missing | absent
-            if column in self._relation_of:
-                values = [self._relation_of[column].restore(values[0], arrays)]
-            own = [part.leaves for k in self._parts_of[column] if isinstance(part := self.parts[k], Part)]
-            arrays[column] = form.join(values, own, missing)
+                arrays[column] = form.fill(first_row, len(codes), seed)
+            elif column not in self._relation_of:
+                arrays[column] = self._array(column, plain, leaves, position, arrays)
+        put_in_order(arrays, self.orders)
+        for relation in self.relations:  # a column's sources come before it
+            arrays[relation.column] = self._array(relation.column, plain, leaves, position, arrays)
         fields = zip(self.schema.columns, self.schema.arrow, strict=True)
         return [
             arrays[k] if column.text is None else calendar_text.write(arrays[k], column.text, field.type)
             for k, (column, field) in enumerate(fields)
         ]
 
+    def _array(
+        self, column: int, plain: Array, leaves: Mapping[int, Array], position: Array | None, said: dict[int, pa.Array]
+    ) -> pa.Array:
+        """A learned column of plain codes [sub-columns of the parts, n]; `said` has what its relation comes from."""
+        form = self.forms[column]
+        assert isinstance(form, Form)
+        if column in self._known:
+            (k,) = self._parts_of[column]
+            part = self.parts[k]
+            assert isinstance(part, Part)
+            leaf, absent = part.present(leaves[k])
+            indices = storage.from_numbers(leaf, pa.int32(), absent)
+            return pa.DictionaryArray.from_arrays(indices, self._known[column])
+        missing: Array | None = None
+        values = []
+        for k in self._parts_of[column]:
+            part = self.parts[k]
+            if isinstance(part, GaussianPart):
+                value, absent = part.decode(plain, position)
+            else:
+                value, absent = part.decode(leaves[k], position)
+            values.append(value)
+            if absent is not None:
+                missing = absent if missing is None else missing | absent
+        if column in self._relation_of:
+            values = [self._relation_of[column].restore(values[0], said)]
+        own = [part.leaves for k in self._parts_of[column] if isinstance(part := self.parts[k], Part)]
+        return form.join(values, own, missing)
+
     def settled(self, codes: Array, position: Array) -> Array:
         """The codes, integers [n, sub-columns], that `encode` gives to what `decode` makes of these.
 
-        The same, but for Gaussian columns, whose values follow the position.
+        The same, but for Gaussian columns, whose values follow the position, and rows whose values change places.
         """
+        settled = self._at_positions(codes, position)
+        if not self.orders:
+            return settled
+        plain = self.joining.split(codes)
+        leaves = self._leaves(plain)
+        columns = {column for order in self.orders for column in order}
+        changed = put_in_order({k: self._array(k, plain, leaves, position, {}) for k in columns}, self.orders)
+        if changed is not None:
+            settled = settled.copy()
+            settled[changed] = self.encode(self.decode(codes[changed], position[changed], 0)).codes
+        return settled
+
+    def _at_positions(self, codes: Array, position: Array) -> Array:
+        """The codes of the values of Gaussian columns, which are those of the position."""
         if not any(isinstance(part, GaussianPart) for part in self.parts):
             return codes
         plain, reals = self.joining.split(codes), np.empty((len(codes), self.positions), np.float32)
@@ -289,7 +320,7 @@ class Codec:
             "names": [sub.name for sub in self.joining.plain],
             "joints": [joint.to_dict() for joint in self.joining.joints],
             "relations": [relation.to_dict() for relation in self.relations],
-        }
+        } | ({"orders": [list(order) for order in self.orders]} if self.orders else {})
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Codec:
@@ -312,7 +343,8 @@ class Codec:
         named = tuple(replace(sub, name=name) for sub, name in zip(subs, data["names"], strict=True))
         joints = tuple(Joint.from_dict(joint, named) for joint in data["joints"])
         relations = tuple(Relation.from_dict(relation) for relation in data["relations"])
-        return cls(schema, forms, tuple(parts), Joining(named, joints), relations)
+        orders = tuple((low, high) for low, high in data.get("orders", []))
+        return cls(schema, forms, tuple(parts), Joining(named, joints), relations, orders)
 
     @cached_property
     def digest(self) -> str:

@@ -150,7 +150,7 @@ def keeps_its_law(relation: Relation, arrays: Mapping[int, pa.Array]) -> bool:
     there = present(arrays[relation.column])
     values = numbers(arrays[relation.column])
     generator = np.random.default_rng(0)
-    moved = {k: _exchanged(arrays[k], generator) for k in relation.sources}
+    moved = {k: arrays[k].take(pa.array(exchanged(numbers(arrays[k]), generator, _GROUPS))) for k in relation.sources}
     again = np.sort(relation.restore(relation.rest(values, arrays), moved)[there])
     values = np.sort(values[there])
     points = np.unique(values)
@@ -158,14 +158,14 @@ def keeps_its_law(relation: Relation, arrays: Mapping[int, pa.Array]) -> bool:
     return bool(np.abs(apart).max() <= _SHIFT * len(values))
 
 
-def _exchanged(array: pa.Array, generator: np.random.Generator) -> pa.Array:
-    """`array` with its values exchanged among those near to them: as one makes them who knows them only so far."""
-    order = np.argsort(numbers(array), kind="stable")
-    group = np.arange(len(order)) * _GROUPS // len(order)
+def exchanged(values: Array, generator: np.random.Generator, groups: int) -> Ints:
+    """Which of `values` [n] each row has when those of a quantile group are shuffled: as if they were known roughly."""
+    order = np.argsort(values, kind="stable")
+    group = np.arange(len(order)) * groups // len(order)
     shuffled = order[np.lexsort((generator.random(len(order)), group))]
     taken = np.empty_like(order)
     taken[order] = shuffled
-    return array.take(pa.array(taken))
+    return taken
 
 
 def is_number(array: pa.Array, column: Column) -> bool:

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from vae_core.codec import Codec
 from vae_core.codec.forms import Form
+from vae_core.codec.orders import among
 from vae_core.codec.parts import Part
 from vae_core.config import nearest
 from vae_core.errors import ConfigError
@@ -75,10 +76,13 @@ def _values(codec: Codec, column: int) -> list[str]:
     own = [part for part in codec.parts if part.column == column]
     if not any(test(plain) for test in usable) or len(own) != 1 or not isinstance(own[0], Part):
         raise ConfigError(f"partition_by: column {name!r} is {kind} ({form.type}); use one with few distinct values")
-    leaves = own[0].leaves
-    if leaves.positioned or any(relation.column == column for relation in codec.relations):
+    columns = among(column, codec.orders)
+    sources = [part.leaves for part in codec.parts if part.column in columns and isinstance(part, Part)]
+    if any(leaves.positioned for leaves in sources) or any(relation.column == column for relation in codec.relations):
         raise ConfigError(f"partition_by: column {name!r} is {kind} with too many values; use one with few")
-    values = form.join([leaves.decode(np.flatnonzero(leaves.allowed))], [leaves], None)
+    values = pa.concat_arrays(
+        [form.join([leaves.decode(np.flatnonzero(leaves.allowed))], [leaves], None) for leaves in sources]
+    )
     return [str(value) for value in values.unique().cast(pa.string()).to_pylist()]
 
 
