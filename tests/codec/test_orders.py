@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vae_core.codec import Codec
+from vae_core.codec.orders import find_orders, put_in_order
 from vae_core.errors import ConfigError
 from vae_core.generation import partition
 from vae_core.schema import Kind
@@ -40,7 +41,7 @@ def spans(seed: int = 0) -> dict[str, np.ndarray]:
 
 def names(codec: Codec) -> set[tuple[str, str]]:
     columns = [column.name for column in codec.schema.columns]
-    return {(columns[low], columns[high]) for low, high in codec.orders}
+    return {(columns[low], columns[high]) for low, high, _ in codec.orders}
 
 
 def holds(table: pa.Table | pa.RecordBatch, low: str, high: str) -> bool:
@@ -61,6 +62,34 @@ def test_an_order_is_found_and_kept_whatever_the_codes(kind: str, fit: Fit, rand
     ordered = ("least", "middle", "most")  # values change places, and none is made up
     together = [np.sort(np.array([each[name].to_pylist() for name in ordered]), axis=0) for each in (made, free)]
     assert (together[0] == together[1]).all() and made["own"] == free["own"]
+
+
+def test_a_mean_between_whole_numbers_takes_theirs(fit: Fit, random_codes, positions) -> None:
+    whole = spans()
+    mean = ((whole["least"] + 2 * whole["middle"] + whole["most"]) / 4).round(1)
+    table = pa.table({"mean": mean} | {name: whole[name] for name in ("most", "least")})
+    codec = fit(table)
+    assert names(codec) == {("least", "most"), ("least", "mean"), ("mean", "most")}
+    made, free = (
+        each.decode(random_codes(codec, ROWS), positions(codec, ROWS), 0) for each in (codec, replace(codec, orders=()))
+    )
+    assert made.schema == table.schema and all(holds(made, low, high) for low, high in names(codec))
+    least, most, before, after = (np.asarray(x) for x in (made["least"], made["most"], free["mean"], made["mean"]))
+    assert np.array_equal(after, np.clip(before, least, most)) and not np.array_equal(after, before)
+
+
+def test_columns_that_are_equal_where_both_are_there_are_put_in_one_order(fit: Fit) -> None:
+    rng = np.random.default_rng(0)
+    value = rng.lognormal(6, 0.5, ROWS).round(2)
+    holes = [np.where(rng.random(ROWS) < 0.3, np.nan, value) for _ in range(3)]
+    arrays = {k: pa.array(values, from_pandas=True) for k, values in enumerate(holes)}
+    schema = fit(pa.table({str(k): array for k, array in arrays.items()})).schema
+    orders = find_orders(arrays, schema)
+    assert {frozenset(order[:2]) for order in orders} == {frozenset(pair) for pair in ((0, 1), (0, 2), (1, 2))}
+    assert len(orders) == 3  # one way round each, and never in a circle
+    arrays = {k: array.take(pa.array(rng.permutation(ROWS))) for k, array in arrays.items()}
+    assert put_in_order(arrays, orders) is not None
+    assert not any(pc.any(pc.greater(arrays[low], arrays[high])).as_py() for low, high, _ in orders)
 
 
 @given(missing=st.floats(0, 0.5), seed=st.integers(0, 99), kind=st.sampled_from(["integer", "cents"]))
@@ -94,7 +123,7 @@ def test_what_comes_in_order_by_chance_or_by_far_is_left_alone(fit: Fit, flights
     rng = np.random.default_rng(0)
     apart = pa.table({"share": rng.random(ROWS), "year": rng.integers(1990, 2020, ROWS).astype(float)})
     few = pa.table({name: values[:20] for name, values in spans().items()})
-    grids = pa.table({"whole": spans()["least"] * 1.0, "mean": spans()["most"] + rng.random(ROWS).round(2)})
+    grids = pa.table({"tens": spans()["least"] // 10 * 10, "sevens": spans()["most"] // 7 * 7 + 7})
     for table in (apart, few, grids, flights):
         codec = fit(table)
         assert not codec.orders and "orders" not in codec.to_dict()

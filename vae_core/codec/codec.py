@@ -21,7 +21,7 @@ from vae_core.codec.forms import Form, IntegerForm
 from vae_core.codec.joints import Joining, Joint
 from vae_core.codec.kinds import column_from_dict, fit_column
 from vae_core.codec.leaves import NumericLeaves
-from vae_core.codec.orders import Orders, find_orders, in_words, put_in_order
+from vae_core.codec.orders import Order, find_orders, in_words, put_in_order
 from vae_core.codec.parts import Encoded, GaussianPart, Part, SubColumn
 from vae_core.codec.relations import How, Relation, numbers
 from vae_core.codec.repeats import find_repeats
@@ -47,7 +47,7 @@ class Codec:
         parts: of all columns, in source order.
         joining: the parts' sub-columns, in source order, and how the model sees them.
         relations: the columns that others nearly say, each after those.
-        orders: pairs of columns of which the first is never greater than the second; no relation's, nor looked up.
+        orders: pairs of columns of which one is never greater than the other; no relation's, nor looked up.
         withheld: what is never given, a part each, as counted when the codec was fitted; not kept by `to_dict`.
     """
 
@@ -56,7 +56,7 @@ class Codec:
     parts: tuple[Part | GaussianPart, ...]
     joining: Joining
     relations: tuple[Relation, ...] = ()
-    orders: Orders = ()
+    orders: tuple[Order, ...] = ()
     withheld: tuple[Withheld, ...] = ()
 
     @classmethod
@@ -162,7 +162,7 @@ class Codec:
     def _known(self) -> dict[int, pa.Array]:
         """The values of each column of one numeric part that is never drawn inside a bin, leaf by leaf."""
         known = {}
-        changing = {*self._relation_of, *(column for order in self.orders for column in order)}
+        changing = {*self._relation_of, *(column for order in self.orders for column in order[:2])}
         for column, own in self._parts_of.items():
             form, part = self.forms[column], self.parts[own[0]]
             if isinstance(form, Form) and len(own) == 1 and isinstance(part, Part) and column not in changing:
@@ -273,7 +273,7 @@ class Codec:
             return settled
         plain = self.joining.split(codes)
         leaves = self._leaves(plain)
-        columns = {column for order in self.orders for column in order}
+        columns = {column for order in self.orders for column in order[:2]}
         changed = put_in_order({k: self._array(k, plain, leaves, position, {}) for k in columns}, self.orders)
         if changed is not None:
             settled = settled.copy()
@@ -343,7 +343,7 @@ class Codec:
         named = tuple(replace(sub, name=name) for sub, name in zip(subs, data["names"], strict=True))
         joints = tuple(Joint.from_dict(joint, named) for joint in data["joints"])
         relations = tuple(Relation.from_dict(relation) for relation in data["relations"])
-        orders = tuple((low, high) for low, high in data.get("orders", []))
+        orders = tuple(Order(*order) for order in data.get("orders", []))
         return cls(schema, forms, tuple(parts), Joining(named, joints), relations, orders)
 
     @cached_property

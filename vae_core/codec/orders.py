@@ -2,12 +2,14 @@
 
 The model learns such a column given the other one by bins, and a few rows cross the border. There the two values change
 places, so that the order holds again: mass that was smeared over a border is reflected at it, as kernel density
-estimates do (Silverman, Density Estimation, 1986, section 2.10).
+estimates do (Silverman, Density Estimation, 1986, section 2.10). Where one of the columns is written more finely than
+the other, a mean between two whole numbers, it takes the other's value instead, which is one that it may have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,8 +20,6 @@ from vae_core.codec.relations import exchanged, is_number, numbers, present
 from vae_core.codec.storage import Array, Bools, Ints
 from vae_core.schema import Schema
 
-Orders = tuple[tuple[int, int], ...]
-
 _SAMPLE = 4_096  # rows on which orders are looked for
 _TESTED = 65_536  # rows on which is told whether one says anything
 _GROUPS = 16  # quantile groups within which the lower values are exchanged ...
@@ -27,11 +27,22 @@ _BROKEN = 10  # ... which has to break the order on so many rows
 _BROKEN_SHARE = 0.001  # ... and on this share of them
 
 
-def find_orders(arrays: Mapping[int, pa.Array], schema: Schema) -> Orders:
-    """The pairs (lower, higher) of columns of numbers of one type and grid that no row has the other way round.
+class Order(NamedTuple):
+    """Two columns, of which `low` is never greater than `high`.
 
-    An order counts when it would be broken if the two columns knew each other only roughly; one that follows from two
-    others isn't given. A row where a value is missing says nothing.
+    `gives` is the one that takes the other's value where they aren't in order; `None`: they change places.
+    """
+
+    low: int
+    high: int
+    gives: int | None = None
+
+
+def find_orders(arrays: Mapping[int, pa.Array], schema: Schema) -> tuple[Order, ...]:
+    """The orders of columns of numbers that no row contradicts; a row where a value is missing says nothing.
+
+    One counts when it would be broken if the two columns knew each other only roughly. One that follows from two others
+    isn't given. They are in the order in which they have to be restored.
 
     Args:
         arrays: the learned columns that no other column is told from, or told by.
@@ -42,63 +53,112 @@ def find_orders(arrays: Mapping[int, pa.Array], schema: Schema) -> Orders:
         return ()
     rows = len(next(iter(arrays.values())))
     sample = pa.array(_spread(rows, _SAMPLE))
-    values = np.column_stack([_values(array.take(sample)) for array in arrays.values()])
-    columns = np.array(list(arrays))
-    found: list[tuple[int, int]] = []
-    for n, low in enumerate(columns.tolist()):
+    values = {k: _values(array.take(sample)) for k, array in arrays.items()}
+    known = {k: each for k, each in values.items() if not np.isnan(each).all()}
+    upwards = sorted(known, key=lambda k: float(np.nanmean(known[k])))
+    matrix = np.column_stack([known[k] for k in upwards]) if known else np.empty((0, 0))
+    whole = {k for k in upwards if not arrays[k].null_count}
+    above: dict[int, set[int]] = {k: set() for k in upwards}
+    places: dict[int, set[int]] = {k: set() for k in upwards}  # by those whose values change places
+    steps: dict[Order, float] = {}  # the others, and the grid on which a value gives way
+    for n, low in reversed(list(enumerate(upwards))):
+        near = exchanged(matrix[:, n], np.random.default_rng(0), _GROUPS)
         with np.errstate(invalid="ignore"):
-            possible = columns[~(values[:, n, None] > values).any(axis=0)]
-        for high in possible.tolist():
-            if high != low and arrays[low].type == arrays[high].type and _is_order(arrays[low], arrays[high]):
-                found.append((low, high))
-    whole = {k for k, array in arrays.items() if not array.null_count}
-    pairs = set(found)
-    return tuple(
-        (low, high) for low, high in found if not any({(low, k), (k, high)} <= pairs for k in whole - {low, high})
-    )
+            broken = (matrix[near, n, None] > matrix).any(axis=0) & ~(matrix[:, n, None] > matrix).any(axis=0)
+        for high in (upwards[m] for m in np.flatnonzero(broken)):  # the nearest first, so that what follows is known
+            if high in _reached(low, places, whole):
+                continue
+            if not _is_order(arrays[low], arrays[high]) or low in _reached(high, above, above):
+                continue
+            grids = [_grid(arrays[low]), _grid(arrays[high]), _grid(arrays[low], arrays[high])]
+            if grids[0] == grids[1]:
+                places[low].add(high)
+                above[low].add(high)
+            elif grids[2] in grids[:2]:
+                gives = high if grids[2] == grids[1] else low
+                steps[Order(low, high, gives)] = 0.0 if grids[2] is None else grids[2][0]
+                above[low].add(high)
+    direct = sorted(Order(low, high) for low, above in places.items() for high in above)
+    return (*direct, *sorted(steps, key=lambda order: -steps[order]))
 
 
-def put_in_order(arrays: dict[int, pa.Array], orders: Orders) -> Bools | None:
-    """Let values change places, in `arrays` itself, until all orders hold. Returns the rows [n], `None` for none."""
+def put_in_order(arrays: dict[int, pa.Array], orders: Sequence[Order]) -> Bools | None:
+    """Restore all orders, in `arrays` itself. Returns which rows changed, bool [n], `None` for none."""
     changed: Bools | None = None
-    again = bool(orders)
+    places = [order for order in orders if order.gives is None]
+    again = True
     while again:  # each exchange takes a larger value to a later column of any line-up that has all orders: it ends
         again = False
-        for low, high in orders:
-            wrong = pc.fill_null(pc.greater(arrays[low], arrays[high]), False)
-            if not pc.any(wrong).as_py():
-                continue
-            arrays[low], arrays[high] = (pc.if_else(wrong, arrays[b], arrays[a]) for a, b in ((low, high), (high, low)))
-            rows = wrong.to_numpy(zero_copy_only=False)
-            changed = rows if changed is None else changed | rows
-            again = True
+        for low, high, _ in places:
+            if (wrong := _wrong(arrays[low], arrays[high])) is not None:
+                taken = _taken(wrong, arrays[low], arrays[high]), _taken(wrong, arrays[high], arrays[low])
+                arrays[low], arrays[high] = taken
+                changed, again = _either(changed, wrong), True
+    for low, high, gives in orders:  # of those that give way the coarsest first: its value is then that of finer ones
+        if gives is not None and (wrong := _wrong(arrays[low], arrays[high])) is not None:
+            arrays[gives] = _taken(wrong, arrays[gives], arrays[low if gives == high else high])
+            changed = _either(changed, wrong)
     return changed
 
 
-def among(column: int, orders: Orders) -> set[int]:
+def among(column: int, orders: Sequence[Order]) -> set[int]:
     """The columns whose values may come to stand in this one, itself included."""
     reached, seen = {column}, set[int]()
     while reached != seen:
         seen = set(reached)
-        reached |= {k for order in orders if reached & set(order) for k in order}
+        reached |= {k for low, high, _ in orders if reached & {low, high} for k in (low, high)}
     return reached
 
 
-def in_words(orders: Orders, names: Sequence[str]) -> list[tuple[str, str]]:
+def in_words(orders: Sequence[Order], names: Sequence[str]) -> list[tuple[str, str]]:
     """Each order as the higher column and what is true of it."""
-    return [(names[high], f"is never less than {names[low]}") for low, high in orders]
+    return [(names[high], f"is never less than {names[low]}") for low, high, _ in orders]
+
+
+def _wrong(low: pa.Array, high: pa.Array) -> pa.Array | None:
+    """Where `low` is greater than `high`; `None` for nowhere."""
+    wrong = pc.fill_null(pc.greater(low, high), False)
+    return wrong if pc.any(wrong).as_py() else None
+
+
+def _taken(wrong: pa.Array, own: pa.Array, other: pa.Array) -> pa.Array:
+    """`own`, with the value of `other` where it is `wrong`; that is within what the type of `own` holds."""
+    return pc.if_else(wrong, other.cast(own.type, safe=False), own)
+
+
+def _either(changed: Bools | None, more: pa.Array) -> Bools:
+    rows: Bools = more.to_numpy(zero_copy_only=False)
+    return rows if changed is None else changed | rows
+
+
+def _reached(column: int, above: Mapping[int, set[int]], through: Collection[int]) -> set[int]:
+    """The columns that are never less than this one, as orders by way of the columns `through` say."""
+    reached, new = {column}, [column]
+    while new:
+        k = new.pop()
+        if k == column or k in through:
+            new += above[k] - reached
+            reached |= above[k]
+    return reached
 
 
 def _is_order(low: pa.Array, high: pa.Array) -> bool:
+    if low.type != high.type and (pa.types.is_decimal(low.type) or pa.types.is_decimal(high.type)):
+        return False
     both = present(low) & present(high)
     x, y = numbers(low)[both], numbers(high)[both]
     if not len(x) or (x > y).any():
         return False
     some = _spread(len(x), _TESTED)
     near = exchanged(x[some], np.random.default_rng(0), _GROUPS)
-    if (x[some][near] > y[some]).sum() < max(_BROKEN, _BROKEN_SHARE * len(some)):
-        return False
-    return Grid.fit(np.unique(x)) == Grid.fit(np.unique(y))
+    return bool((x[some][near] > y[some]).sum() >= max(_BROKEN, _BROKEN_SHARE * len(some)))
+
+
+def _grid(*arrays: pa.Array) -> tuple[float, float] | None:
+    """The distance of the values that the columns may have, and where they begin; `None` where they may have any."""
+    values = np.concatenate([numbers(array)[present(array)] for array in arrays])
+    grid = Grid.fit(np.unique(values))
+    return None if grid is None else (grid.step / 10.0**grid.decimals, grid.offset / 10.0**grid.decimals)
 
 
 def _values(array: pa.Array) -> Array:
