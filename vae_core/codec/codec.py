@@ -90,7 +90,7 @@ class Codec:
         parts, joining, withheld = fit_parts(learned, arrays, schema, config, relations)
         bound = {r.column for r in relations}
         for part in parts:
-            if isinstance(part, Part) and part.determinants:
+            if isinstance(part, Part) and part.table is not None:
                 bound |= {part.column, *(parts[k].column for k in part.determinants)}
         orders = find_orders({k: array for k, array in related.items() if k not in bound}, schema)
         return cls(schema, tuple(forms), tuple(parts), joining, tuple(relations), orders, tuple(withheld))
@@ -268,17 +268,34 @@ class Codec:
 
         The same, but for Gaussian columns, whose values follow the position, and rows whose values change places.
         """
-        settled = self._at_positions(codes, position)
+        return self._in_order(self._at_positions(codes, position), position)
+
+    def _in_order(self, codes: Array, position: Array) -> Array:
+        """The codes of rows that are in order. Few rows may not be: those alone are decoded, and encoded again."""
         if not self.orders:
-            return settled
+            return codes
         plain = self.joining.split(codes)
-        leaves = self._leaves(plain)
-        columns = {column for order in self.orders for column in order[:2]}
-        changed = put_in_order({k: self._array(k, plain, leaves, position, {}) for k in columns}, self.orders)
-        if changed is not None:
-            settled = settled.copy()
-            settled[changed] = self.encode(self.decode(codes[changed], position[changed], 0)).codes
-        return settled
+        parts = {column: self.parts[self._parts_of[column][0]] for order in self.orders for column in order[:2]}
+        numeric = {column: part for column, part in parts.items() if isinstance(part, Part)}
+        leaves = {self._parts_of[column][0]: part.leaf(plain) for column, part in numeric.items()}
+        doubtful: Array = np.zeros(len(codes), dtype=bool)
+        for low, high, _ in self.orders:
+            below, above = (numeric[k].ends(leaves[self._parts_of[k][0]]) for k in (low, high))
+            doubtful |= below[1] > above[0]
+        rows = np.flatnonzero(doubtful)
+        some = {k: leaf[rows] for k, leaf in leaves.items()}
+        arrays = {k: self._array(k, plain[:, rows], some, position[rows], {}) for k in numeric}
+        changed = put_in_order(arrays, self.orders)
+        if changed is None:
+            return codes
+        again = np.asfortranarray(plain[:, rows[changed]].T)
+        for column, part in numeric.items():
+            form, array = self.forms[column], arrays[column].filter(pa.array(changed))
+            assert isinstance(form, Form)
+            part.encode(form.split(array)[0], storage.missing_mask(array), again)
+        codes = codes.copy()
+        codes[rows[changed]] = self.joining.join(again)
+        return codes
 
     def _at_positions(self, codes: Array, position: Array) -> Array:
         """The codes of the values of Gaussian columns, which are those of the position."""
@@ -299,7 +316,7 @@ class Codec:
         leaves: dict[int, Array] = {}
         for k, part in enumerate(self.parts):
             if isinstance(part, Part) and part.layout is not None:
-                leaves[k] = part.layout.decode([plain[sub] for sub in part.subs])
+                leaves[k] = part.leaf(plain)
         for k, part in enumerate(self.parts):
             if isinstance(part, Part) and part.table is not None:
                 at: Array = np.zeros(plain.shape[1], dtype=np.int64)

@@ -121,6 +121,13 @@ class NumericLeaves:
         return values
 
     @cached_property
+    def _highest(self) -> Array:
+        """The largest value at each leaf: the atom's, or the bin's upper end [size]."""
+        values = self._values.copy()
+        values[self._bin_leaf] = self.bins.upper
+        return values
+
+    @cached_property
     def _bin_of_leaf(self) -> Array:
         """Bin of each leaf, -1 for an atom [size]."""
         which = np.full(self.size, -1, dtype=np.int64)
@@ -132,6 +139,10 @@ class NumericLeaves:
         """The smallest and the largest value that is given, NaN aside; a pair of zeros when there is none."""
         ends = np.concatenate([self.atoms, self.bins.lower, self.bins.upper])
         return (ends.min(), ends.max()) if len(ends) else (0, 0)
+
+    def ends(self, leaf: Array) -> tuple[Array, Array]:
+        """The smallest and the largest value at each leaf [n]."""
+        return self._values[leaf], self._highest[leaf]
 
     def is_atom(self, leaf: Array) -> Bools:
         """Whether each leaf is one exact value."""

@@ -80,6 +80,16 @@ class Part:
         for sub, code in zip(self.subs, self.layout.encode(leaf), strict=True):
             codes[:, sub] = code
 
+    def leaf(self, codes: Array) -> Array:
+        """The leaf of each row of `codes` [sub-columns, n]; for a part with a layout."""
+        assert self.layout is not None
+        return self.layout.decode([codes[sub] for sub in self.subs])
+
+    def ends(self, leaf: Array) -> tuple[Array, Array]:
+        """The smallest and the largest number at each leaf [n], of some leaf where the row is missing."""
+        assert isinstance(self.leaves, NumericLeaves)
+        return self.leaves.ends(self.present(leaf)[0])
+
     def present(self, leaf: Array) -> tuple[Array, Bools | None]:
         """The leaves [n], some leaf where the row is missing, and where that is (`None`: nowhere)."""
         if self.table is not None or (self.layout is not None and self.layout.missing):
