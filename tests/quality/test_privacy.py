@@ -45,6 +45,24 @@ def test_ties_count_half(frames: dict[str, Frame]) -> None:
     assert closest_records(frames["train"], frames["train"], frames["train"]).share == 0.5
 
 
+def test_the_interval_covers_what_few_held_out_rows_leave_to_chance() -> None:
+    rng = np.random.default_rng(0)
+    table = pa.table({f"x{i}": rng.standard_normal(800) for i in range(12)})
+    every = prepare({"every": table}, schema_of(table))["every"]
+
+    def rows(which: np.ndarray) -> Frame:
+        return Frame(every.features, tuple(values[which] for values in every.values), len(which))
+
+    covered, by_queries = [], []
+    for _ in range(150):
+        train, holdout, query = np.split(rng.permutation(800), [60, 120])
+        found = closest_records(rows(train), rows(holdout), rows(query))
+        covered.append(abs(found.share - 0.5) <= found.interval)
+        by_queries.append(abs(found.share - 0.5) <= 0.98 / np.sqrt(found.queries))
+    assert 0.9 <= np.mean(covered) <= 0.99
+    assert np.mean(by_queries) < 0.8  # it is not the queries that are few
+
+
 def test_distance_is_l1_on_scaled_numbers_and_two_for_another_category() -> None:
     train = pa.table({"x": [0.0, 10.0], "c": ["a", "a"]})
     query = pa.table({"x": [2.0], "c": ["b"]})

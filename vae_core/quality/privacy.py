@@ -33,7 +33,7 @@ class Distances:
 
     Attributes:
         share: of synthetic rows that lie nearer to a training row than to any held-out one, ties half; 0.5 is ideal.
-        interval: half the width of the share's 95 % confidence interval.
+        interval: half the width of what 95 % of the shares lie in when it is chance which rows were held out.
         train_p5: 5th percentile of the distance from a synthetic row to the nearest training row.
         holdout_p5: the same to the nearest held-out row.
         real_p5: 5th percentile of the distance from a held-out row to the nearest training row.
@@ -109,14 +109,15 @@ def closest_records(train: Frame, holdout: Frame, synthetic: Frame, seed: int = 
     queries = synthetic.sample(int(share * MAX_QUERIES), seed + 2)
     scales = _scales(train, (holdout, synthetic))
     asked, reference = _encoded(queries, scales), _encoded(near, scales)
-    to_train = nearest_distances(asked, reference)
-    to_holdout = nearest_distances(asked, _encoded(far, scales))
-    real = nearest_distances(_encoded(far.sample(int(share * MAX_QUERIES) // 2, seed + 3), scales), reference)
+    to_train, training_row = nearest(asked, reference)
+    to_holdout, held_row = nearest(asked, _encoded(far, scales))
+    real, _ = nearest(_encoded(far.sample(int(share * MAX_QUERIES) // 2, seed + 3), scales), reference)
     wins = np.where(to_train[:, 0] == to_holdout[:, 0], 0.5, to_train[:, 0] < to_holdout[:, 0])
+    won = [np.bincount(training_row, wins, size), np.bincount(held_row, 1 - wins, size)]
     low = [[float(np.quantile(d, 0.05)) for d in (to[:, 0], _ratios(to))] for to in (to_train, to_holdout, real)]
     return Distances(
         share=float(wins.mean()),
-        interval=float(1.96 * wins.std() / np.sqrt(len(wins))),
+        interval=1.96 * _standard_error(np.concatenate(won)),
         train_p5=low[0][0],
         holdout_p5=low[1][0],
         real_p5=low[2][0],
@@ -141,7 +142,7 @@ def membership(train: Frame, holdout: Frame, synthetic: Frame, seed: int = 0) ->
     scales = _scales(train, (holdout, synthetic))
     known = _encoded(synthetic.sample(int(share * MAX_REFERENCE), seed + 4), scales)
     inside, outside = (
-        -nearest_distances(_encoded(side.sample(size, seed + 5), scales), known)[:, 0] for side in (train, holdout)
+        -nearest(_encoded(side.sample(size, seed + 5), scales), known)[0][:, 0] for side in (train, holdout)
     )
     alarms, hits, _ = roc_curve(np.repeat([1, 0], size), np.concatenate([inside, outside]))
     return Membership(
@@ -151,6 +152,16 @@ def membership(train: Frame, holdout: Frame, synthetic: Frame, seed: int = 0) ->
         members=size,
         reference=len(known[0]),
     )
+
+
+def _standard_error(won: Floats) -> float:
+    """Of the share of queries that one half of the rows wins, when it is chance which half each row [n] is in.
+
+    `won` is how many queries each row is the nearest to. Few rows, or some that are nearest to many (hubs), make it
+    larger than the queries alone would: it is that of the sum of a random half of `won` (sampling without replacement).
+    """
+    spread = np.square(won - won.mean()).sum() * len(won) / max(1, len(won) - 1)
+    return float(np.sqrt(spread) / 2 / max(1.0, won.sum()))
 
 
 def _affordable(frame: Frame) -> float:
@@ -201,13 +212,13 @@ def _columns(parts: list[Floats], rows: int) -> Floats:
     return np.stack(parts, axis=1) if parts else np.empty((rows, 0))
 
 
-def nearest_distances(queries: tuple[Floats, Floats], reference: tuple[Floats, Floats]) -> Floats:
-    """Distances of each query to its nearest and its second nearest reference row, float64 [n, 2]."""
+def nearest(queries: tuple[Floats, Floats], reference: tuple[Floats, Floats]) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """Distances of each query to its nearest and its second nearest reference row, float64 [n, 2], and the nearest."""
     from scipy.spatial.distance import cdist
 
     numbers, codes = queries
     step = max(1, _CHUNK_CELLS // max(1, len(reference[0])))
-    result = np.full((len(numbers), 2), np.inf)
+    result, row = np.full((len(numbers), 2), np.inf), np.zeros(len(numbers), np.int64)
     for start in range(0, len(numbers), step):
         part = slice(start, start + step)
         distance = np.zeros((len(numbers[part]), len(reference[0])))
@@ -216,5 +227,6 @@ def nearest_distances(queries: tuple[Floats, Floats], reference: tuple[Floats, F
         if codes.shape[1]:
             distance += cdist(codes[part], reference[1], "hamming") * (2 * codes.shape[1])
         two = min(2, distance.shape[1])
+        row[part] = distance.argmin(axis=1)
         result[part, :two] = np.sort(np.partition(distance, two - 1, axis=1)[:, :two], axis=1)
-    return result
+    return result, row
