@@ -92,7 +92,8 @@ class Codec:
         for part in parts:
             if isinstance(part, Part) and part.table is not None:
                 bound |= {part.column, *(parts[k].column for k in part.determinants)}
-        orders = find_orders({k: array for k, array in related.items() if k not in bound}, schema)
+        free = {k: array for k, array in related.items() if k not in bound}
+        orders = find_orders(free, schema, config.extremes)
         return cls(schema, tuple(forms), tuple(parts), joining, tuple(relations), orders, tuple(withheld))
 
     @cached_property
@@ -279,7 +280,7 @@ class Codec:
         numeric = {column: part for column, part in parts.items() if isinstance(part, Part)}
         leaves = {self._parts_of[column][0]: part.leaf(plain) for column, part in numeric.items()}
         doubtful: Array = np.zeros(len(codes), dtype=bool)
-        for low, high, _ in self.orders:
+        for low, high, *_ in self.orders:
             below, above = (numeric[k].ends(leaves[self._parts_of[k][0]]) for k in (low, high))
             doubtful |= below[1] > above[0]
         rows = np.flatnonzero(doubtful)

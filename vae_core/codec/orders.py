@@ -2,8 +2,9 @@
 
 The model learns such a column given the other one by bins, and a few rows cross the border. There the two values change
 places, so that the order holds again: mass that was smeared over a border is reflected at it, as kernel density
-estimates do (Silverman, Density Estimation, 1986, section 2.10). Where one of the columns is written more finely than
-the other, a mean between two whole numbers, it takes the other's value instead, which is one that it may have.
+estimates do (Silverman, Density Estimation, 1986, section 2.10). A value far out in its column stays, or the column's
+range would shrink: the other one takes it too. Where one of the columns is written more finely than the other, a mean
+between two whole numbers, it always takes the other's value, which is one that it may have.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vae_core.codec.grid import Grid
+from vae_core.codec.leaves import value_limits
 from vae_core.codec.relations import exchanged, is_number, numbers, present
 from vae_core.codec.storage import Array, Bools, Ints
 from vae_core.schema import Schema
@@ -25,20 +27,24 @@ _TESTED = 65_536  # rows on which is told whether one says anything
 _GROUPS = 16  # quantile groups within which the lower values are exchanged ...
 _BROKEN = 10  # ... which has to break the order on so many rows
 _BROKEN_SHARE = 0.001  # ... and on this share of them
+_FAR = 0.01  # share of a column's rows whose values stay
 
 
 class Order(NamedTuple):
     """Two columns, of which `low` is never greater than `high`.
 
-    `gives` is the one that takes the other's value where they aren't in order; `None`: they change places.
+    `gives` is the one that takes the other's value where they aren't in order; `None`: they change places, but that
+    values of `low` above `most`, and values of `high` below `least`, stay.
     """
 
     low: int
     high: int
     gives: int | None = None
+    most: float | None = None
+    least: float | None = None
 
 
-def find_orders(arrays: Mapping[int, pa.Array], schema: Schema) -> tuple[Order, ...]:
+def find_orders(arrays: Mapping[int, pa.Array], schema: Schema, few: int = 1) -> tuple[Order, ...]:
     """The orders of columns of numbers that no row contradicts; a row where a value is missing says nothing.
 
     One counts when it would be broken if the two columns knew each other only roughly. One that follows from two others
@@ -47,6 +53,7 @@ def find_orders(arrays: Mapping[int, pa.Array], schema: Schema) -> tuple[Order, 
     Args:
         arrays: the learned columns that no other column is told from, or told by.
         schema: what they are.
+        few: nothing beyond a column's few-th smallest and largest value is told.
     """
     arrays = {k: array for k, array in arrays.items() if is_number(array, schema.columns[k])}
     if len(arrays) < 2:
@@ -78,7 +85,8 @@ def find_orders(arrays: Mapping[int, pa.Array], schema: Schema) -> tuple[Order, 
                 gives = high if grids[2] == grids[1] else low
                 steps[Order(low, high, gives)] = 0.0 if grids[2] is None else grids[2][0]
                 above[low].add(high)
-    direct = sorted(Order(low, high) for low, above in places.items() for high in above)
+    changing = [(low, high) for low in sorted(places) for high in sorted(places[low])]
+    direct = [Order(low, high, None, *_far(arrays[low], arrays[high], few)) for low, high in changing]
     return (*direct, *sorted(steps, key=lambda order: -steps[order]))
 
 
@@ -86,15 +94,22 @@ def put_in_order(arrays: dict[int, pa.Array], orders: Sequence[Order]) -> Bools 
     """Restore all orders, in `arrays` itself. Returns which rows changed, bool [n], `None` for none."""
     changed: Bools | None = None
     places = [order for order in orders if order.gives is None]
-    again = True
+    left, again = len(places), True
     while again:  # each exchange takes a larger value to a later column of any line-up that has all orders: it ends
         again = False
-        for low, high, _ in places:
-            if (wrong := _wrong(arrays[low], arrays[high])) is not None:
-                taken = _taken(wrong, arrays[low], arrays[high]), _taken(wrong, arrays[high], arrays[low])
-                arrays[low], arrays[high] = taken
-                changed, again = _either(changed, wrong), True
-    for low, high, gives in orders:  # of those that give way the coarsest first: its value is then that of finer ones
+        for low, high, _, most, least in places:
+            if (wrong := _wrong(arrays[low], arrays[high])) is None:
+                continue
+            stays = (None, None) if left < 0 else (pc.greater(arrays[low], most), pc.less(arrays[high], least))
+            taken = (
+                _taken(wrong, arrays[low], arrays[high], stays[0]),
+                _taken(wrong, arrays[high], arrays[low], stays[1]),
+            )
+            arrays[low], arrays[high] = taken
+            changed, again = _either(changed, wrong), True
+        left -= 1  # values that stay may send others to and fro
+    # Of those that give way the coarsest first: its value is then that of finer ones.
+    for low, high, gives, *_ in orders:
         if gives is not None and (wrong := _wrong(arrays[low], arrays[high])) is not None:
             arrays[gives] = _taken(wrong, arrays[gives], arrays[low if gives == high else high])
             changed = _either(changed, wrong)
@@ -106,13 +121,13 @@ def among(column: int, orders: Sequence[Order]) -> set[int]:
     reached, seen = {column}, set[int]()
     while reached != seen:
         seen = set(reached)
-        reached |= {k for low, high, _ in orders if reached & {low, high} for k in (low, high)}
+        reached |= {k for order in orders if reached & set(order[:2]) for k in order[:2]}
     return reached
 
 
 def in_words(orders: Sequence[Order], names: Sequence[str]) -> list[tuple[str, str]]:
     """Each order as the higher column and what is true of it."""
-    return [(names[high], f"is never less than {names[low]}") for low, high, _ in orders]
+    return [(names[high], f"is never less than {names[low]}") for low, high, *_ in orders]
 
 
 def _wrong(low: pa.Array, high: pa.Array) -> pa.Array | None:
@@ -121,8 +136,10 @@ def _wrong(low: pa.Array, high: pa.Array) -> pa.Array | None:
     return wrong if pc.any(wrong).as_py() else None
 
 
-def _taken(wrong: pa.Array, own: pa.Array, other: pa.Array) -> pa.Array:
-    """`own`, with the value of `other` where it is `wrong`; that is within what the type of `own` holds."""
+def _taken(wrong: pa.Array, own: pa.Array, other: pa.Array, stays: pa.Array | None = None) -> pa.Array:
+    """`own`, with the value of `other` where it is `wrong`, and doesn't stay; that is within what its type holds."""
+    if stays is not None:
+        wrong = pc.and_not(wrong, stays)
     return pc.if_else(wrong, other.cast(own.type, safe=False), own)
 
 
@@ -152,6 +169,16 @@ def _is_order(low: pa.Array, high: pa.Array) -> bool:
     some = _spread(len(x), _TESTED)
     near = exchanged(x[some], np.random.default_rng(0), _GROUPS)
     return bool((x[some][near] > y[some]).sum() >= max(_BROKEN, _BROKEN_SHARE * len(some)))
+
+
+def _far(low: pa.Array, high: pa.Array, few: int) -> tuple[float, float]:
+    """What `_FAR` of the lower column's values are above, and as many of the higher one's below."""
+    ends = []
+    for array, share in ((low, 1 - _FAR), (high, _FAR)):
+        values = array.drop_null().cast(pa.float64()).to_numpy()
+        limits = value_limits(*np.unique(values, return_counts=True), few)
+        ends.append(float(np.clip(np.quantile(values, share), *limits)))
+    return ends[0], ends[1]
 
 
 def _grid(*arrays: pa.Array) -> tuple[float, float] | None:
