@@ -38,7 +38,8 @@ class ColumnProfile:
         nulls: missing ones.
         distinct: distinct non-missing values; `None` when counting was given up.
         unique: no value stood twice, as far as it was counted.
-        low, high: bounds of numbers; `None` for other types and columns without values.
+        low, high: bounds of numbers; `None` for other types and columns without values. Those of whole numbers are
+            kept up only while `unique`.
         ascending: whole numbers only went up.
         sample: up to 1,000 distinct values, as text; empty for other types.
         written: how all values so far are written, where they are dates or moments that are text.
@@ -87,10 +88,11 @@ class ColumnProfile:
         if (self._untold or self.written is not None) and column.null_count < len(column):
             self._read(column.unique().drop_null())
         self.nulls += column.null_count
-        if pt.is_integer(self._type) or pt.is_floating(self._type):
-            self._bound(column, start)
         if self._countable and not self._given_up:
             self._count(column)
+        # Bounds show infinite numbers, and whether whole ones may identify rows.
+        if pt.is_floating(self._type) or (pt.is_integer(self._type) and self.unique):
+            self._bound(column, start)
 
     def _read(self, values: pa.Array) -> None:
         if self._untold:
