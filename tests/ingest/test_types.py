@@ -243,6 +243,15 @@ def test_malformed_rows_in_late_blocks(snapshot: Ingest, write: Write) -> None:
     assert [row["line"] for row in result.rejected()] == [7, 250_002, 250_003, 400_001]
 
 
+def test_malformed_rows_of_several_files(snapshot: Ingest, write: Write) -> None:
+    rows = [f"{i % 9},value number {i % 3}" for i in range(150_000)]
+    rows[149_000] = "1,same,text"
+    for name in ("a.csv", "b.csv"):
+        path = write(f"parts/{name}", "x,y\n" + "\n".join(rows))
+    result = snapshot(path.parent)
+    assert [(row["file"][-5:], row["line"]) for row in result.rejected()] == [("a.csv", 149_002), ("b.csv", 149_002)]
+
+
 def test_quotes_inside_values(snapshot: Ingest, write: Write) -> None:
     content = 'size,note,k\n5" pipe,"a, b",1\n6 "x" y, "c\nd" ,2\n7,"he said ""no""",1\n8," kept ",2\n'
     result = snapshot(write("a.csv", content * 1 + "9,z,1\n" * 3))
