@@ -126,7 +126,8 @@ def test_untrained_heads_start_at_the_frequencies():
     decoder = VAE(DISCRETE, TrainingConfig(latent_dim=3, hidden=16)).eval().requires_grad_(False).decoder
     head, member = decoder.head(3)
     probability = torch.softmax(
-        head.logits(torch.zeros(len(head.weight), 1, 16), torch.zeros(len(head.weight), 1).long()), dim=2
+        head.logits(torch.zeros(len(head.weight), 1, 16), torch.zeros(len(head.weight), 1).long(), torch.zeros(0, 1)),
+        dim=2,
     )
     counts = DISCRETE.variables[3].counts[0]
     np.testing.assert_allclose(probability[member, 0, :4], counts / counts.sum(), rtol=0.15)

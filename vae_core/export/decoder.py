@@ -13,8 +13,9 @@ from torch import Tensor
 
 from vae_core.export.builder import FLOAT, INT32, GraphBuilder
 from vae_core.model import VAE, Decoder, Variable
-from vae_core.model.likelihoods import Bernoulli, Categorical, Gaussian
+from vae_core.model.likelihoods import Bernoulli, Categorical, Gaussian, Located
 from vae_core.model.likelihoods.categorical import IMPOSSIBLE
+from vae_core.model.likelihoods.located import FARTHEST, FLATTEST, PARAMETERS, SHARPEST
 from vae_core.model.sampling import sample
 
 Array = npt.NDArray[np.float32]
@@ -28,8 +29,8 @@ CALIBRATION_ROWS = 4096
 class Draw:
     """One variable drawn in the graph: the names of its values.
 
-    `code` is int32 [n, 1]; `logits` is kept for the parity check; `value` is what a Gaussian variable drew, float32
-    [n, 1]; `plain` is the code and `leaf` the leaf id, int32 [n].
+    `code` is int32 [n, 1]; `logits` (of a located variable their exponentials) is kept for the parity check; `value`
+    is what a Gaussian variable drew, float32 [n, 1]; `plain` is the code and `leaf` the leaf id, int32 [n].
     """
 
     code: str
@@ -43,7 +44,8 @@ class Draw:
 class Context:
     """What a likelihood needs to draw variable `j` from the activations `active`, float32 [n, hidden].
 
-    `log_total` is what the logarithm of its unnormalised probabilities' sum is about.
+    `predicted` are the predictions as far as they go, float32 [n, predictions]; `log_total` is what the logarithm of
+    its unnormalised probabilities' sum is about.
     """
 
     graph: GraphBuilder
@@ -53,6 +55,7 @@ class Context:
     uniform: str
     normal: str | None
     drawn: list[Draw]
+    predicted: str
     log_total: float
 
     @property
@@ -94,12 +97,13 @@ def build_decoder(model: VAE, positions: list[bool], metadata: dict[str, str]) -
     h = graph.add("Gemm", z, graph.constant(weight), graph.constant(bias))
 
     log_totals = _log_totals(model)
+    predicted, readers = _predictions(graph, decoder)
     drawn: list[Draw] = []
     for j, variable in enumerate(layout.variables):
         normal = normals[gaussians.index(j)] if j in gaussians else None
         graph.section = "state"
         active = graph.add("Relu", h)
-        context = Context(graph, decoder, j, active, uniforms[j], normal, drawn, log_totals[j])
+        context = Context(graph, decoder, j, active, uniforms[j], normal, drawn, predicted, log_totals[j])
         drawn.append(DRAWS[variable.likelihood](context))
         drawn[j].plain = graph.add("Squeeze", drawn[j].code, graph.constant(np.array([1], np.int64), "axis_1"))
         drawn[j].leaf = _leaf(graph, variable, drawn)
@@ -110,6 +114,11 @@ def build_decoder(model: VAE, positions: list[bool], metadata: dict[str, str]) -
             if variable.within is not None:
                 row = _pair(graph, drawn[variable.within].plain, drawn[j], variable)
             h = graph.add("Add", h, graph.add("Gather", graph.constant(rows), row))
+            if j in readers:
+                graph.section = "prediction"
+                outer, added = readers[j]
+                row = drawn[j].plain if outer is None else _pair(graph, drawn[outer].plain, drawn[j], variable)
+                predicted = graph.add("Add", predicted, graph.add("Gather", graph.constant(added), row))
 
     graph.section = "output"
     graph.output(_joined(graph, [draw.code for draw in drawn]), "codes", INT32, len(drawn))
@@ -120,10 +129,7 @@ def build_decoder(model: VAE, positions: list[bool], metadata: dict[str, str]) -
 
 
 def draw_categorical(context: Context) -> Draw:
-    """Inverse CDF: the code is the number of cumulative probabilities at or below u.
-
-    The probabilities are left unnormalised: u is multiplied by their total instead.
-    """
+    """Inverse CDF over the exponentials of the logits."""
     graph, variable = context.graph, context.variable
     head, member = context.decoder.head(context.j)
     assert isinstance(head, Categorical)
@@ -134,12 +140,56 @@ def draw_categorical(context: Context) -> Draw:
     graph.section = "head"
     logits = graph.add("Gemm", context.active, weight, context.bias(bias))
     graph.section = "draw"
-    last = np.array([np.flatnonzero(row)[-1] for row in variable.allowed])
-    columns = int(last.max())
+    return Draw(_inverse_cdf(context, graph.add("Exp", logits)), logits)
+
+
+def draw_located(context: Context) -> Draw:
+    """Inverse CDF over the masses of the mixture."""
+    graph, variable = context.graph, context.variable
+    head, member = context.decoder.head(context.j)
+    assert isinstance(head, Located) and variable.prediction is not None
+    size = variable.size
+    graph.section = "head"
+    weight = np.concatenate([_numpy(head.weight)[member, :, :size], _numpy(head.peaks)[member]], axis=1)
+    shift = np.concatenate([np.zeros(size, np.float32), _numpy(head.peaks_shift)[member]])
+    said = graph.add("Gemm", context.active, graph.constant(weight), graph.constant(shift))
+    count = len(shift[size:]) // PARAMETERS
+    free, added, log_precision, log_weight = graph.split(said, [size, count, count, count])
+    graph.section = "peaks"
+    own = graph.constant(np.array([variable.prediction], np.int64))
+    middle = graph.add("Add", graph.add("Gather", context.predicted, own, axis=1), added)
+    middle = graph.add("Clip", middle, *_limits(graph, -FARTHEST, FARTHEST))
+    precision = graph.add("Exp", graph.add("Clip", log_precision, *_limits(graph, FLATTEST, SHARPEST)))
+    one, half = (graph.constant(np.full((1, 1), x, np.float32), f"number_{x}") for x in (1.0, 0.5))
+    more = graph.add("Add", precision, one)
+    share = graph.add("Div", graph.add("Mul", precision, graph.add("Mul", middle, middle)), more)
+    height = graph.add("Mul", half, graph.add("Add", graph.add("Log", more), share))
+    height = graph.add("Add", log_weight, height)
+    slope = graph.add("Mul", precision, half)
+    scores = _numpy(head.scores_of(member))
+    place = context.bias(scores) if len(scores) > 1 else graph.constant(scores)
+    both = graph.add("Exp", free)
+    for m, q, top in zip(*(graph.split(part, [1] * count) for part in (middle, slope, height)), strict=True):
+        off = graph.add("Sub", place, m)
+        peak = graph.add("Sub", top, graph.add("Mul", graph.add("Mul", off, off), q))
+        both = graph.add("Add", both, graph.add("Exp", peak))
+    bias = _numpy(head.bias)[head.rows_of(member), :size] + np.float32(LOG_TOTAL - context.log_total)
+    base = np.exp(np.where(variable.allowed, bias, np.float32(IMPOSSIBLE)))
+    mass = graph.add("Mul", both, context.bias(base))
+    graph.section = "draw"
+    return Draw(_inverse_cdf(context, mass), mass)
+
+
+def _inverse_cdf(context: Context, mass: str) -> str:
+    """The number of cumulative masses at or below u times their total, int32 [n, 1], of masses float32 [n, size].
+
+    They are left unnormalised: u is multiplied by their total instead.
+    """
+    graph, size = context.graph, context.variable.size
+    columns = max(int(np.flatnonzero(row)[-1]) for row in context.variable.allowed)
     if columns == 0:
         zero = graph.add("Mul", context.uniform, graph.constant(np.zeros((1, 1), np.float32), "nought"))
-        return Draw(graph.add("Cast", zero, to=INT32), logits)
-    mass = graph.add("Exp", logits)
+        return graph.add("Cast", zero, to=INT32)
     axis = graph.constant(np.array([1], np.int64), "axis_1")
     # A product rather than ReduceSum, whose rounding depends on where in the batch a row stands.
     ones = graph.constant(np.ones((size, 1), np.float32), f"ones_{size}")
@@ -152,8 +202,7 @@ def draw_categorical(context: Context) -> Draw:
     code = graph.add("Cast", graph.add("ReduceSum", passed, axis, keepdims=1), to=INT32)
     # Should a total overflow after all, the row is drawn anyhow rather than the run ended.
     bounds = (graph.constant(np.int32(bound), f"code_{bound}") for bound in (0, columns))
-    code = graph.add("Clip", code, *bounds)
-    return Draw(code, logits)
+    return graph.add("Clip", code, *bounds)
 
 
 def draw_bernoulli(context: Context) -> Draw:
@@ -196,7 +245,28 @@ DRAWS: dict[str, Callable[[Context], Draw]] = {
     "categorical": draw_categorical,
     "bernoulli": draw_bernoulli,
     "gaussian": draw_gaussian,
+    "located": draw_located,
 }
+
+
+def _predictions(graph: GraphBuilder, decoder: Decoder) -> tuple[str, dict[int, tuple[int | None, Array]]]:
+    """What predictions begin with, float32 [1, predictions]; and by variable what its codes add to them.
+
+    Of a fine code it is the coarse variable, and what each pair adds.
+    """
+    predictions = decoder.predictions
+    if predictions is None:
+        return "", {}
+    graph.section = "prediction"
+    table, readers = _numpy(predictions.table()), {}
+    for k, term in predictions.terms.items():
+        first = predictions.rows[k]
+        readers[k] = term.within, table[first : first + len(term.features)]
+    return graph.constant(_numpy(predictions.shift)[None]), readers
+
+
+def _limits(graph: GraphBuilder, lowest: float, highest: float) -> tuple[str, str]:
+    return tuple(graph.constant(np.float32(x), f"limit_{x}") for x in (lowest, highest))  # type: ignore[return-value]
 
 
 def _numpy(tensor: Tensor) -> Array:

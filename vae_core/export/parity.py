@@ -17,6 +17,8 @@ from vae_core.model import VAE
 from vae_core.model.sampling import sample
 
 ROWS = 4096
+TINY = np.float32(1e-37)
+NEVER = 25.0  # nats below the likeliest code: none of 2³⁶ rows has such a one
 MAX_LOGIT_DIFFERENCE = 1e-3
 # A draw within a rounding error of a boundary between two codes may fall on the other side of it. Where a row has many
 # boundaries, more rows do: a share of about 7e-6 for each code was measured on tables of 500 columns and 50,000 levels.
@@ -31,7 +33,7 @@ def measure(model: VAE, decoder: onnx.ModelProto, encoder: onnx.ModelProto, logi
         model: the torch side, in evaluation mode.
         decoder: its exported decoder.
         encoder: its exported encoder.
-        logits: names of the values in `decoder` that hold each variable's logits.
+        logits: names of the values in `decoder` that hold each variable's logits; of a located one their exponentials.
 
     Returns:
         `max_logit_difference` over possible codes in rows drawn alike, `equal_rows` (share of rows whose codes are all
@@ -56,7 +58,7 @@ def measure(model: VAE, decoder: onnx.ModelProto, encoder: onnx.ModelProto, logi
 
     same = (drawn == codes.numpy()).all(axis=1)
     difference = max(
-        float(_difference(f, e.numpy(), variable.likelihood == "categorical")[same].max(initial=0.0))
+        float(_difference(f, e.numpy(), variable.likelihood)[same].max(initial=0.0))
         for variable, f, e in zip(layout.variables, found, expected, strict=True)
     )
     mu, log_var = _session(encoder).run(["mu", "log_var"], {"codes": drawn})
@@ -76,11 +78,15 @@ def measure(model: VAE, decoder: onnx.ModelProto, encoder: onnx.ModelProto, logi
 
 
 def _difference(
-    found: npt.NDArray[np.float32], expected: npt.NDArray[np.float32], relative: bool
+    found: npt.NDArray[np.float32], expected: npt.NDArray[np.float32], likelihood: str
 ) -> npt.NDArray[np.float32]:
-    """|found - expected| [n, size] over possible codes; `relative` to the likeliest one, as a softmax sees logits."""
+    """|found - expected| [n, size] over possible codes; of a law over codes relative to the likeliest one."""
+    if likelihood == "located":
+        found = np.log(np.maximum(found, TINY))
+        # Far from a sharp peak its logarithm is large, and never drawn.
+        expected = np.where(expected > expected.max(axis=1, keepdims=True) - NEVER, expected, -1e9)
     difference = np.where(expected < -1e8, 0, found - expected)
-    if relative:
+    if likelihood in ("categorical", "located"):
         difference -= np.take_along_axis(difference, expected.argmax(axis=1, keepdims=True), axis=1)
         difference[expected < -1e8] = 0
     return np.abs(difference)

@@ -19,6 +19,7 @@ from vae_core.model.activations import activations
 from vae_core.model.layout import Layout, Variable
 from vae_core.model.likelihoods import LIKELIHOODS, Likelihood
 from vae_core.model.places import PLACES
+from vae_core.model.predictions import Predictions
 from vae_core.model.smoothing import CUTOFF, Smoothing
 
 TRUSTED = 100.0  # rows of a bin of whose own embedding half counts
@@ -69,6 +70,7 @@ class Decoder(nn.Module):
             if variable.places is not None:
                 self.register_buffer(f"places_{j}", torch.from_numpy(variable.places), persistent=False)
         self.shift = nn.Parameter(torch.zeros(len(layout.sizes), hidden))
+        self.predictions = None if layout.regression is None else Predictions(layout.regression)
         self.dropout = dropout
         self.groups: dict[str, list[int]] = {}
         for j, variable in enumerate(layout.variables):
@@ -117,6 +119,8 @@ class Decoder(nn.Module):
         if self.curves is not None:
             self.embedding.data = self.embeddings().data
             self.curves = self.combinations = None
+            if self.predictions is not None:
+                self.predictions.fold()
 
     def active(self, z: Tensor, codes: Tensor, leaves: Tensor, scale: Tensor | None = None) -> tuple[Tensor, ...]:
         """relu(h_j) of every variable, given the true codes before it.
@@ -147,6 +151,12 @@ class Decoder(nn.Module):
             [nothing if v.parent is None else (codes if v.tied else leaves)[v.parent] for v in variables]
         )
 
+    def predicted(self, codes: Tensor) -> Tensor:
+        """Normal scores of the numbers that are predicted, float32 [predictions, n], of codes int64 [variables, n]."""
+        if self.predictions is None:
+            return self.shift.new_empty(0, codes.shape[1])
+        return cast(Tensor, self.predictions(codes, self.layout.sizes))
+
     def nll(
         self, z: Tensor, codes: Tensor, leaves: Tensor, values: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
@@ -168,10 +178,10 @@ class Decoder(nn.Module):
             kept = torch.rand(len(z), self.hidden, generator=generator, device=z.device) >= self.dropout
             scale = kept / (1 - self.dropout)
         costs = []
-        active = self.active(z, codes, leaves, scale)
+        active, predicted = self.active(z, codes, leaves, scale), self.predicted(codes)
         for (group, members), of_group in zip(self.groups.items(), active, strict=True):
             given = self.given(members, codes, leaves)
-            costs.append(cast(Likelihood, self.heads[group]).nll(of_group, codes[members], given, values))
+            costs.append(cast(Likelihood, self.heads[group]).nll(of_group, codes[members], given, values, predicted))
         return torch.cat(costs)[self.place]
 
 
@@ -187,7 +197,7 @@ def _trust(variable: Variable, own: int) -> npt.NDArray[np.float64]:
 
 
 def _group(variable: Variable) -> str:
-    """Heads that run as one product: those of one likelihood and, when categorical, of similar width."""
-    if variable.likelihood != "categorical":
+    """Heads that run as one product: those of one likelihood and, when over codes, of similar width."""
+    if variable.likelihood not in ("categorical", "located"):
         return variable.likelihood
-    return f"categorical_{1 << (variable.size - 1).bit_length()}"
+    return f"{variable.likelihood}_{1 << (variable.size - 1).bit_length()}"

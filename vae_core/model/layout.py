@@ -12,6 +12,7 @@ from vae_core.codec.leaves import NumericLeaves
 from vae_core.model.frequencies import marginal, smoothing
 from vae_core.model.places import places
 from vae_core.model.refinement import leaf_counts, leaf_ids, refined
+from vae_core.model.regression import Design, Regression
 from vae_core.model.structure import Structure
 
 
@@ -30,6 +31,9 @@ class Variable:
         within: index of the coarse variable, for a fine code of bins: it says where in the coarse one a number lies.
         members: int32 [size, columns], of a joint code: the code of each of its columns.
         places: float32 [rows of its embedding, PLACES] (see `places`), for ordered codes.
+        scores: float32 [1 or parent's codes, size], of a number that is predicted: the normal scores of its codes.
+        prediction: index of the prediction that is about it, of such a number.
+        spread: of what that leaves open, a standard deviation.
         intervals: bool [leaves], for a fine code that refines one: which leaves are bins rather than one value each.
         counts: float64 [rows, size], occurrences in the training rows; rows = 1 without a parent.
         possible: bool [rows, size], codes that may occur or be generated.
@@ -56,6 +60,9 @@ class Variable:
     members: npt.NDArray[np.int32] | None = None
     places: npt.NDArray[np.float32] | None = None
     intervals: npt.NDArray[np.bool_] | None = None
+    scores: npt.NDArray[np.float32] | None = None
+    prediction: int | None = None
+    spread: float = 1.0
 
     def log_frequencies(self) -> npt.NDArray[np.float32]:
         """float32 [rows, size]: log frequencies given the parent's code, smoothed towards those over all rows."""
@@ -67,9 +74,10 @@ class Variable:
 
 @dataclass(frozen=True)
 class Layout:
-    """All variables of a model."""
+    """All variables of a model, and what predicts some of them."""
 
     variables: tuple[Variable, ...]
+    regression: Regression | None = None
 
     @classmethod
     def from_codec(cls, codec: Codec, codes: npt.NDArray[np.int32], structure: Structure) -> Layout:
@@ -85,6 +93,10 @@ class Layout:
         sizes = [int(sub.size) for sub in codec.sub_columns]
         leaves = leaf_ids(codes, sizes, refines, structure.crosses)
         rows_of = leaf_counts(sizes, refines, structure.crosses)
+        regression, predicted = None, {}
+        if structure.told:
+            regression = Regression.fit(Design(codec, codes), codes, structure.told)
+            predicted = regression.predicted
         for j, (sub, parent) in enumerate(zip(codec.sub_columns, structure.parents, strict=True)):
             tied = sub.parent is not None
             row, rows = np.zeros(len(codes), np.int64), 1
@@ -101,8 +113,11 @@ class Layout:
                 likelihood = "gaussian"
             elif sub.size == 2 and not sub.position and allowed.all():
                 likelihood = "bernoulli"
+            elif j in predicted:
+                likelihood = "located"
             else:
                 likelihood = "categorical"
+            prediction, spread = predicted.get(j, (None, 1.0))
             variables.append(
                 Variable(
                     name=sub.name,
@@ -122,10 +137,13 @@ class Layout:
                     within=within[j],
                     members=sub.members,
                     intervals=intervals.get(j),
+                    scores=None if prediction is None or regression is None else regression.scores[j],
+                    prediction=prediction,
+                    spread=spread,
                     places=_places_of(codec, codes, j, within[j]) if refines[j] is None and sub.ordered > 2 else None,
                 )
             )
-        return cls(tuple(variables))
+        return cls(tuple(variables), regression)
 
     @property
     def default_hidden(self) -> int:

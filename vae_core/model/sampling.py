@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vae_core.model.decoder import Decoder
-from vae_core.model.likelihoods import Bernoulli, Categorical, Gaussian
+from vae_core.model.likelihoods import Bernoulli, Categorical, Gaussian, Located
 from vae_core.model.likelihoods.categorical import IMPOSSIBLE
 
 
@@ -26,6 +26,7 @@ class Ancestral:
         self.leaves: list[Tensor] = []
         self.logits: list[Tensor] = []
         self._sum = decoder.trunk(z)
+        self._predicted = None if decoder.predictions is None else decoder.predictions.shift.repeat(len(z), 1)
         self._advance()
 
     @property
@@ -40,6 +41,20 @@ class Ancestral:
             return torch.zeros(len(self._sum), dtype=torch.long, device=self._sum.device)
         return (self.codes if variable.tied else self.leaves)[variable.parent]
 
+    def scores(self) -> Tensor:
+        """The next variable's logits but for its biases, float32 [n, size]; of one over codes."""
+        variable = self.decoder.layout.variables[self.j]
+        head, member = self.decoder.head(self.j)
+        assert isinstance(head, Categorical)
+        free = self.active @ head.weight[member, :, : variable.size]
+        if not isinstance(head, Located):
+            return free
+        assert self._predicted is not None
+        scores = head.scores_of(member)
+        place = scores if len(scores) == 1 else scores[self.parent_rows()]
+        peaks = self.active @ head.peaks[member] + head.peaks_shift[member]
+        return head.mixture(free, peaks, self._predicted[:, variable.prediction], place)
+
     def draw(self, u: Tensor, eps: Tensor) -> None:
         """Draw the next variable.
 
@@ -53,7 +68,7 @@ class Ancestral:
         if isinstance(head, Categorical):
             bias = head.bias[head.rows_of(member), : variable.size]
             bias = bias.masked_fill(~torch.from_numpy(variable.allowed).to(bias.device), IMPOSSIBLE)
-            logits = active @ head.weight[member, :, : variable.size] + bias[self.parent_rows()]
+            logits = self.scores() + bias[self.parent_rows()]
             cumulative = torch.softmax(logits, dim=1).cumsum(dim=1)
             code = (cumulative <= u[:, None] * cumulative[:, -1:]).sum(dim=1)
         elif isinstance(head, Bernoulli):
@@ -73,6 +88,9 @@ class Ancestral:
         elif variable.crosses is not None:
             leaf = code + self.leaves[variable.crosses] * variable.size
         self.leaves.append(leaf)
+        if self._predicted is not None and self.decoder.predictions is not None and j in self.decoder.predictions.terms:
+            row = self.decoder.predictions.row(j, self.codes, variable.size)
+            self._predicted = self._predicted + self.decoder.predictions.table()[row]
         row = leaf if variable.within is None else leaf + self.codes[variable.within] * variable.size
         self._sum = self._sum + self.decoder.embedding[row + int(layout.offsets[j])]
         self._advance()

@@ -12,20 +12,23 @@ import numpy.typing as npt
 
 from vae_core.codec import Codec
 from vae_core.model.interactions import interactions
+from vae_core.model.regression import told
 from vae_core.model.tree import dependence_tree
 
 
 @dataclass(frozen=True)
 class Structure:
-    """Of each variable two earlier ones, by index, or None.
+    """Of each variable two earlier ones, by index, or None; and the numbers that are predicted.
 
     Attributes:
         crosses: the one that it is crossed with: a combination of their codes has an embedding of its own.
         parents: the one that selects the row of its biases: by its leaf, or a codec's own parent by its code.
+        told: the first variables of numbers that those before them tell (see `vae_core.model.regression`).
     """
 
     crosses: tuple[int | None, ...]
     parents: tuple[int | None, ...]
+    told: tuple[int, ...] = ()
 
     @classmethod
     def learn(cls, codec: Codec, codes: npt.NDArray[np.int32]) -> Structure:
@@ -34,7 +37,7 @@ class Structure:
         for group in interactions(codec, codes):
             for earlier, later in pairwise(group):
                 crosses[later] = earlier
-        return cls(tuple(crosses), dependence_tree(codec, codes, crosses))
+        return cls(tuple(crosses), dependence_tree(codec, codes, crosses), told(codec, codes))
 
     @classmethod
     def declared(cls, codec: Codec) -> Structure:
@@ -57,12 +60,12 @@ class Structure:
 
     def to_metadata(self) -> dict[str, str]:
         """For the file of the weights; one entry, as safetensors writes several in any order."""
-        return {"structure": json.dumps({"crosses": self.crosses, "parents": self.parents})}
+        return {"structure": json.dumps({"crosses": self.crosses, "parents": self.parents, "told": self.told})}
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str], codec: Codec) -> Structure:
-        """Inverse of `to_metadata`; models of before variables were crossed have parents alone."""
+        """Inverse of `to_metadata`; older models have parents alone, or predict nothing."""
         if "structure" not in metadata:
             return cls((None,) * len(codec.sub_columns), tuple(json.loads(metadata["parents"])))
         found = json.loads(metadata["structure"])
-        return cls(tuple(found["crosses"]), tuple(found["parents"]))
+        return cls(tuple(found["crosses"]), tuple(found["parents"]), tuple(found.get("told", ())))

@@ -48,8 +48,7 @@ def calibrate(model: VAE, layout: Layout, seed: int) -> None:
         elif isinstance(head, Categorical):
             block = head.rows_of(member)
             bias = head.bias[block, : variable.size]
-            scores = draws.active @ head.weight[member, :, : variable.size]
-            head.bias[block, : variable.size] = _fitted(scores, bias, draws.parent_rows(), variable)
+            head.bias[block, : variable.size] = _fitted(draws.scores(), bias, draws.parent_rows(), variable)
         draws.draw(u[:, j], eps)
 
 

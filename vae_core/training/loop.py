@@ -225,7 +225,8 @@ def standard_error(differences: Tensor) -> float:
 
 
 def _decay_groups(model: VAE, weight_decay: float) -> list[dict[str, object]]:
-    """Weights decay; biases don't: those of the heads go back to the codes' frequencies instead."""
-    plain = [p for name, p in model.named_parameters() if name.endswith(("bias", "shift"))]
-    decayed = [p for name, p in model.named_parameters() if not name.endswith(("bias", "shift"))]
+    """Weights decay; biases don't: those of the heads go back to the codes' frequencies instead. Nor do regressions."""
+    kept = ("bias", "shift", "coefficients")
+    plain = [p for name, p in model.named_parameters() if name.endswith(kept)]
+    decayed = [p for name, p in model.named_parameters() if not name.endswith(kept)]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]

@@ -4,11 +4,13 @@ from vae_core.model.likelihoods.base import Likelihood
 from vae_core.model.likelihoods.bernoulli import Bernoulli
 from vae_core.model.likelihoods.categorical import Categorical
 from vae_core.model.likelihoods.gaussian import Gaussian
+from vae_core.model.likelihoods.located import Located
 
 LIKELIHOODS: dict[str, type[Likelihood]] = {
     "categorical": Categorical,
     "bernoulli": Bernoulli,
     "gaussian": Gaussian,
+    "located": Located,
 }
 
-__all__ = ["LIKELIHOODS", "Bernoulli", "Categorical", "Gaussian", "Likelihood"]
+__all__ = ["LIKELIHOODS", "Bernoulli", "Categorical", "Gaussian", "Likelihood", "Located"]

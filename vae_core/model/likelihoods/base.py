@@ -16,7 +16,7 @@ class Likelihood(nn.Module):
         super().__init__()
 
     @abstractmethod
-    def nll(self, active: Tensor, codes: Tensor, parents: Tensor, values: Tensor) -> Tensor:
+    def nll(self, active: Tensor, codes: Tensor, parents: Tensor, values: Tensor, predicted: Tensor) -> Tensor:
         """-log p(x_j | h_j) in nats.
 
         Args:
@@ -24,6 +24,7 @@ class Likelihood(nn.Module):
             codes: int64 [members, n].
             parents: int64 [members, n], code of each variable's parent; 0 without one.
             values: float32 [gaussian variables, n], standardised.
+            predicted: float32 [predictions, n], normal scores (see `vae_core.model.regression`).
 
         Returns:
             float32 [members, n].

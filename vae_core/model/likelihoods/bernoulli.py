@@ -33,7 +33,7 @@ class Bernoulli(Likelihood):
         """Log odds of the code 1, float32 [members, n]."""
         return torch.bmm(active, self.weight[..., None]).squeeze(2) + self.bias[parents + self.starts]
 
-    def nll(self, active: Tensor, codes: Tensor, parents: Tensor, values: Tensor) -> Tensor:
+    def nll(self, active: Tensor, codes: Tensor, parents: Tensor, values: Tensor, predicted: Tensor) -> Tensor:
         """-log p, as `Likelihood.nll`."""
         logits = self.logits(active, parents)
         return nn.functional.binary_cross_entropy_with_logits(logits, codes.to(active.dtype), reduction="none")

@@ -22,7 +22,8 @@ class Categorical(Likelihood):
 
     def __init__(self, hidden: int, variables: list[Variable]) -> None:
         super().__init__(hidden, variables)
-        width = max(variable.size for variable in variables)
+        self.sizes = [variable.size for variable in variables]
+        width = self.width = max(self.sizes)
         rows = self.rows = [len(variable.counts) for variable in variables]
         bias = np.zeros((sum(rows), width), np.float32)
         mask = np.full((sum(rows), width), IMPOSSIBLE, np.float32)
@@ -44,13 +45,13 @@ class Categorical(Likelihood):
         start = int(self.starts[member, 0])
         return slice(start, start + self.rows[member])
 
-    def logits(self, active: Tensor, parents: Tensor) -> Tensor:
+    def logits(self, active: Tensor, parents: Tensor, predicted: Tensor) -> Tensor:
         """Unnormalised log probabilities, float32 [members, n, width]; padding and impossible codes at -1e9."""
         return torch.bmm(active, self.smoothing.columns(self.weight)) + nn.functional.embedding(
             parents + self.starts, self.bias + self.mask
         )
 
-    def nll(self, active: Tensor, codes: Tensor, parents: Tensor, values: Tensor) -> Tensor:
+    def nll(self, active: Tensor, codes: Tensor, parents: Tensor, values: Tensor, predicted: Tensor) -> Tensor:
         """-log p, as `Likelihood.nll`."""
-        logits = self.logits(active, parents).flatten(0, 1)
+        logits = self.logits(active, parents, predicted).flatten(0, 1)
         return nn.functional.cross_entropy(logits, codes.flatten(), reduction="none").view_as(codes)

@@ -27,7 +27,7 @@ class Gaussian(Likelihood):
         mean, log_std = (torch.bmm(active, self.weight) + self.bias[:, None]).unbind(dim=2)
         return mean, log_std.clamp(-7.0, 7.0)
 
-    def nll(self, active: Tensor, codes: Tensor, parents: Tensor, values: Tensor) -> Tensor:
+    def nll(self, active: Tensor, codes: Tensor, parents: Tensor, values: Tensor, predicted: Tensor) -> Tensor:
         """-log p, as `Likelihood.nll`."""
         mean, log_std = self.moments(active)
         nll = 0.5 * ((values - mean) * torch.exp(-log_std)).square() + log_std + 0.5 * math.log(2 * math.pi)
