@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import ks_2samp
 
 from vae_core.codec import Codec
 from vae_core.config import CodecConfig, SchemaConfig, SourceConfig, TrainingConfig
@@ -127,6 +128,8 @@ def test_what_is_drawn_lies_near_what_is_predicted_and_onnx_draws_it_too(weather
         assert parity["equal_rows"] > 0.999 and parity["max_logit_difference"] < 1e-3
         rows = Sampler(model).sample(20_000, seed=1).to_pandas()
         errors.append(np.abs(rows.humid - humidity(rows.temp, rows.dewp)).median())
+        real = pd.read_parquet(weather.snapshot.folder / "data").humid
+        assert ks_2samp(rows.humid.dropna(), real.dropna()).statistic < 0.025  # calibrated, however sharp the peaks
     assert errors[0] < 0.4 * errors[1], errors
 
 

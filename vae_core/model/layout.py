@@ -65,8 +65,14 @@ class Variable:
     spread: float = 1.0
 
     def log_frequencies(self) -> npt.NDArray[np.float32]:
-        """float32 [rows, size]: log frequencies given the parent's code, smoothed towards those over all rows."""
+        """float32 [rows, size]: log frequencies given the parent's code, smoothed towards those over all rows.
+
+        Of a number that is predicted they are those over all rows: the prediction says more than the parent, whose
+        rows are there for calibration.
+        """
         everywhere = marginal(self.counts.sum(axis=0), self.possible)
+        if self.prediction is not None and not self.tied:
+            return np.log(np.broadcast_to(everywhere, self.counts.shape)).astype(np.float32)
         smoothed = self.counts + smoothing(self.counts, everywhere) * everywhere
         frequencies: npt.NDArray[np.float64] = smoothed / smoothed.sum(axis=1, keepdims=True)
         return np.log(frequencies).astype(np.float32)

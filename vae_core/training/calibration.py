@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from vae_core.model import VAE, Layout, Variable
-from vae_core.model.likelihoods import Bernoulli, Categorical
+from vae_core.model.likelihoods import Bernoulli, Categorical, Located
 from vae_core.model.likelihoods.categorical import IMPOSSIBLE
 from vae_core.model.sampling import Ancestral
 
 ROWS = 50_000
-ITERATIONS = 5
+ITERATIONS, LOCATED_ITERATIONS = 5, 15  # a bias moves little where a sharp peak says which code it is
 PRIOR_COUNT = 2.0  # pseudo-rows a code: rare codes move little
 
 
@@ -43,23 +43,25 @@ def calibrate(model: VAE, layout: Layout, seed: int) -> None:
             block = head.rows_of(member)
             scores = torch.nn.functional.pad(draws.active @ head.weight[member, :, None], (1, 0))
             bias = torch.nn.functional.pad(head.bias[block, None], (1, 0))
-            fitted = _fitted(scores, bias, draws.parent_rows(), variable)
+            fitted = _fitted(scores, bias, draws.parent_rows(), variable, ITERATIONS)
             head.bias[block] = fitted[:, 1] - fitted[:, 0]
         elif isinstance(head, Categorical):
             block = head.rows_of(member)
             bias = head.bias[block, : variable.size]
-            head.bias[block, : variable.size] = _fitted(draws.scores(), bias, draws.parent_rows(), variable)
+            iterations = LOCATED_ITERATIONS if isinstance(head, Located) else ITERATIONS
+            fitted = _fitted(draws.scores(), bias, draws.parent_rows(), variable, iterations)
+            head.bias[block, : variable.size] = fitted
         draws.draw(u[:, j], eps)
 
 
-def _fitted(scores: Tensor, bias: Tensor, row: Tensor, variable: Variable) -> Tensor:
+def _fitted(scores: Tensor, bias: Tensor, row: Tensor, variable: Variable, iterations: int) -> Tensor:
     """The bias [rows, size] under which the mean of softmax(scores + bias[row]) has the shares of the counts."""
     allowed = torch.from_numpy(variable.allowed).to(scores.device)
     counts = torch.from_numpy(np.where(variable.allowed, variable.counts, 0.0)).to(scores)
     share = counts / counts.sum().clamp_min(1.0)
     share_of_row = share.sum(dim=1, keepdim=True)
     bias = bias.clone()
-    for _ in range(ITERATIONS):
+    for _ in range(iterations):
         probability = torch.softmax((scores + bias[row]).masked_fill(~allowed[row], IMPOSSIBLE), dim=1)
         found = torch.zeros_like(bias).index_add_(0, row, probability)
         # The generated rows under the same parent's code set the scale, so each row of the bias is matched by itself.

@@ -14,6 +14,7 @@ from vae_core.model.regression import FAR
 
 FARTHEST = 4.0  # normal score of the middle of a peak, at most
 FLATTEST, SHARPEST = -3.0, 12.0  # logarithm of a peak's precision
+HIGHEST, LEAST = 60.0, 1e-30  # logit of a part, at most; mass of a code, at least: float32 holds both
 PARAMETERS = 3  # of a peak: what is added to the prediction, logarithm of the precision, logarithm of the weight
 WIDTHS = (2.0, 1.0, 0.5)  # of the peaks at first, in spreads of what the prediction leaves open
 
@@ -68,11 +69,12 @@ class Located(Categorical):
         added, log_precision, log_weight = peaks.chunk(PARAMETERS, dim=-1)
         middle = (predicted[..., None] + added).clamp(-FARTHEST, FARTHEST)
         precision = log_precision.clamp(FLATTEST, SHARPEST).exp()
-        height = log_weight + 0.5 * (torch.log1p(precision) + precision * middle.square() / (1 + precision))
-        logits = free
+        height = 0.5 * (torch.log1p(precision) + precision * middle.square() / (1 + precision))
+        height = height + log_weight.clamp_max(HIGHEST)
+        mass = free.clamp_max(HIGHEST).exp()
         for m, q, top in zip(*(part[..., None].unbind(-2) for part in (middle, precision, height)), strict=True):
-            logits = torch.logaddexp(logits, top - 0.5 * q * (scores - m).square())
-        return logits
+            mass = mass + torch.addcmul(top, -0.5 * q, (scores - m).square()).exp()
+        return mass.clamp_min(LEAST).log()
 
     def logits(self, active: Tensor, parents: Tensor, predicted: Tensor) -> Tensor:
         """As those of `Categorical`; `predicted` is float32 [predictions, n]."""
