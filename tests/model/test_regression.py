@@ -58,6 +58,15 @@ def test_a_number_is_told_where_those_before_it_say_most_of_it(weather):
     assert not found & {"hour", "temp", "pressure"}
 
 
+def test_of_many_numbers_those_that_are_told_best_are_predicted(weather, monkeypatch):
+    monkeypatch.setattr(regression, "LEAST", -np.inf)
+    every = told(weather.codec, weather.codes)
+    rows = sum(len(term.features) for term in Design(weather.codec, weather.codes).terms if term)
+    monkeypatch.setattr(regression, "ENTRIES", 2 * rows)
+    assert told(weather.codec, weather.codes) == (weather.index("dewp"), weather.index("humid"))
+    assert len(every) > 2
+
+
 def test_coefficients_are_those_of_least_squares_on_what_comes_before(weather):
     target = weather.index("humid")
     rows = weather.codes[:5_000]

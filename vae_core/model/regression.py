@@ -23,6 +23,7 @@ LEAST = 0.3  # share of the variance of other rows' scores that is told; below, 
 CODES = 12  # of a number that is predicted, at least
 LEVELS = 64  # of a category that predicts, at most
 FEATURES = 2_000  # of all columns, at most: of many columns each has fewer
+ENTRIES = 4_000_000  # what codes add to predictions, at most: of many columns those that are told best are predicted
 WIDTHS = (PLACES, 2 + 4 + 8, 2 + 4, 2)  # features of a number: all, or those without the finer splines
 RIDGE = 10.0  # rows that say that a coefficient is nothing
 ROWS = 100_000  # that are fitted, at most
@@ -203,7 +204,9 @@ def told(codec: Codec, codes: npt.NDArray[np.integer]) -> tuple[int, ...]:
     x, y = next(design.chunks(codes[judges], design.numbers))
     left = y - x @ np.concatenate([fitted.intercept[None], fitted.coefficients])
     share = 1 - left.var(axis=0) / np.maximum(y.var(axis=0), 1e-12)
-    return tuple(j for j, one in zip(design.numbers, share, strict=True) if one >= LEAST)
+    most = ENTRIES // sum(len(term.features) for term in design.terms if term)
+    best = np.argsort(-share, kind="stable")[:most]
+    return tuple(sorted(design.numbers[i] for i in best if share[i] >= LEAST))
 
 
 def _scores(place: Floats, ordered: int) -> Floats:
