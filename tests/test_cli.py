@@ -245,9 +245,9 @@ def test_a_store_that_cannot_be_written_is_one_line(
     monkeypatch.setenv("PYTHONWARNINGS", "ignore")
     source = write_csv(tmp_path / "d.csv", 60)
     # For root no folder of a disk is read-only; /sys is.
-    assert "read-only" in refused(in_process(capsys, "ingest", source, "--store", "/sys/vaesynth"), 1)
+    assert "read-only" in refused(in_process(capsys, "ingest", source, "--store", "/sys/vaesynth"))
     (tmp_path / "artifacts").write_text("")
-    assert "not a folder" in refused(in_process(capsys, "ingest", source), 1)
+    assert "not a folder" in refused(in_process(capsys, "ingest", source))
 
 
 def test_a_missing_extra_is_named_with_its_remedy(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ VaesynthError                 exit code 1
 │   ├── SourceError           the data: missing, empty, malformed, of a wrong type
 │   ├── ConfigError           the configuration: unknown key, impossible override, bad name
 │   └── ArtifactError         an artifact: not found, changed on disk, of another format
-├── StorageError              exit code 1: read-only store, full disk (OSError, made readable)
+├── StorageError              exit code 2: read-only store, full disk, no such bucket (OSError, made readable)
+│   └── UnreachableError      exit code 1: a store on the network that doesn't answer
 ├── BusyError                 exit code 1: another run holds the lock
 ├── MissingDependencyError    exit code 2: an extra is not installed
 ├── TrainingError             exit code 1: training diverged
@@ -41,6 +42,14 @@ class ArtifactError(InputError):
 
 class StorageError(VaesynthError):
     """The store can't be written: read-only, full, or gone."""
+
+    exit_code = 2
+
+
+class UnreachableError(StorageError):
+    """The store is on the network and doesn't answer; later it may."""
+
+    exit_code = 1
 
 
 class BusyError(VaesynthError):

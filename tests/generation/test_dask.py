@@ -129,7 +129,7 @@ def test_a_full_disk_is_one_line_and_nothing_half_written_stays(model: Artifact,
     mount += f'find "{tmp_path}" -name "*.tmp-*" | sed s/^/LEFT:/ >&2; exit $code'
     process = start(arguments(model, tmp_path / "out", ROWS, *DASK), "unshare", "-Urm", "sh", "-c", mount, "sh")
     code, told = ended(process)
-    assert code == 1 and told.startswith("error: no space left to write ") and len(told.splitlines()) == 1, told
+    assert code == 2 and told.startswith("error: no space left to write ") and len(told.splitlines()) == 1, told
 
 
 # A cluster that is there

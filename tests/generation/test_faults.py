@@ -76,7 +76,7 @@ def test_on_a_full_disk_the_finished_files_stay_and_are_used_when_there_is_room(
     (disk := tmp_path / "disk").mkdir()
     ended(start(arguments(model, disk / "out", ROWS), *in_namespace(SMALL_DISK, disk, tmp_path)))
     told = [line for line in (tmp_path / "told").read_text().splitlines() if line.startswith("error: ")]
-    assert (tmp_path / "code").read_text().strip() == "1"
+    assert (tmp_path / "code").read_text().strip() == "2"
     assert len(told) == 1 and told[0].startswith(f"error: no space left to write {disk / 'out'}"), told
     assert "Traceback" not in (tmp_path / "told").read_text()
     assert 0 < assert_stopped_clean(tmp_path / "full", tree(whole)) < SHARDS
@@ -90,7 +90,7 @@ def test_on_a_full_disk_the_finished_files_stay_and_are_used_when_there_is_room(
 def test_a_read_only_disk_is_one_line(model: Artifact, tmp_path: Path) -> None:
     (disk := tmp_path / "disk").mkdir()
     code, told = ended(start(arguments(model, disk / "out", ROWS), *in_namespace(READ_ONLY, disk, tmp_path)))
-    assert code == 1 and told == f"error: can't write {disk / 'out'}: it is read-only; choose another folder"
+    assert code == 2 and told == f"error: can't write {disk / 'out'}: it is read-only; choose another folder"
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs Linux, to limit a process that runs")
@@ -102,7 +102,7 @@ def test_a_file_that_may_not_grow_is_a_full_disk(model: Artifact, whole: Path, t
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
     process.send_signal(signal.SIGCONT)
     code, told = ended(process)
-    assert code == 1 and told.startswith(f"error: no space left to write {folder}") and len(told.splitlines()) == 1
+    assert code == 2 and told.startswith(f"error: no space left to write {folder}") and len(told.splitlines()) == 1
     assert 2 <= assert_stopped_clean(folder, tree(whole)) < SHARDS
     assert call(arguments(model, folder, ROWS, "--resume")) == 0
     assert tree(folder) == tree(whole)

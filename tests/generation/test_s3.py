@@ -199,13 +199,13 @@ def test_what_goes_wrong_is_told_in_a_line(
         assert len(errors.splitlines()) == 1 and errors.startswith("error: ") and SECRET not in errors, errors
         return f"{code} {errors}"
 
-    assert "1 error: s3://no-such-bucket/x: there is no bucket 'no-such-bucket'" in told("s3://no-such-bucket/x")
+    assert "2 error: s3://no-such-bucket/x: there is no bucket 'no-such-bucket'" in told("s3://no-such-bucket/x")
     for wrong in (f"s3://user:{SECRET}@{bucket}/x", f"s3://user:{SECRET}/with/slash@{bucket}/x"):
         assert "2 error: command line: `output`: an s3:// address has no credentials" in told(wrong)
     assert "2 error: " in (said := told("gs://bucket/x")) and "s3://bucket/prefix" in said
     authenticate(server, "0")
     try:
-        assert "1 error: " in (said := told(f"s3://{bucket}/x")) and "access denied" in said
+        assert "2 error: " in (said := told(f"s3://{bucket}/x")) and "access denied" in said
     finally:
         authenticate(server, "inf")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
@@ -221,7 +221,7 @@ def test_looking_at_nothing_says_so(bucket: str, capsys: pytest.CaptureFixture[s
         code, errors = call([command, f"s3://{bucket}/nothing"]), capsys.readouterr().err
         assert (code, errors) == (2, f"error: s3://{bucket}/nothing: no such artifact\n")
         code, errors = call([command, "s3://no-such-bucket/nothing"]), capsys.readouterr().err
-        assert code == 1 and "there is no bucket" in errors
+        assert code == 2 and "there is no bucket" in errors
 
 
 def test_a_server_that_goes_away_ends_the_run_and_what_was_finished_stays(

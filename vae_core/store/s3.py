@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from vae_core.errors import ConfigError, MissingDependencyError, StorageError
+from vae_core.errors import ConfigError, MissingDependencyError, StorageError, UnreachableError
 from vae_core.store.files import Draft, storage_errors
 
 _CHUNK = 8 << 20
@@ -253,7 +253,8 @@ class S3Place:
             return StorageError(f"{self}: there is no bucket {self.bucket!r}; create it, or check the address")
         if _GONE.search(text):
             where = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "S3"
-            return StorageError(f"{self}: {where} doesn't answer; run again when it does (what was finished is kept)")
+            line = f"{self}: {where} doesn't answer; run again when it does (what was finished is kept)"
+            return UnreachableError(line)
         if _REDIRECT.search(text):
             return StorageError(f"{self}: the bucket is in another region; set AWS_REGION to it")
         if _DENIED.search(text):
