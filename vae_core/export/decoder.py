@@ -165,17 +165,25 @@ def draw_located(context: Context) -> Draw:
     share = graph.add("Div", graph.add("Mul", precision, graph.add("Mul", middle, middle)), more)
     height = graph.add("Mul", half, graph.add("Add", graph.add("Log", more), share))
     height = graph.add("Add", log_weight, height)
-    slope = graph.add("Mul", precision, half)
-    scores = _numpy(head.scores_of(member))
-    place = context.bias(scores) if len(scores) > 1 else graph.constant(scores)
-    both = graph.add("Exp", free)
-    for m, q, top in zip(*(graph.split(part, [1] * count) for part in (middle, slope, height)), strict=True):
-        off = graph.add("Sub", place, m)
-        peak = graph.add("Sub", top, graph.add("Mul", graph.add("Mul", off, off), q))
-        both = graph.add("Add", both, graph.add("Exp", peak))
+    # All peaks side by side, as products: elementwise operators with a number a row take three times as long.
+    root = graph.add("Sqrt", graph.add("Mul", precision, half))
+    scaled = graph.add("Mul", root, middle)
+    blocks = np.repeat(np.eye(count, dtype=np.float32), size, axis=1)
+    each = graph.constant(blocks, f"blocks_{count}_{size}")
+    scores = np.tile(_numpy(head.scores_of(member)), count)
+    if len(scores) == 1:
+        both = graph.add("Concat", root, scaled, axis=1)
+        off = graph.add("MatMul", both, graph.constant(np.concatenate([blocks * scores, -blocks])))
+    else:
+        place = graph.add("Mul", context.bias(scores), graph.add("MatMul", root, each))
+        off = graph.add("Gemm", scaled, each, place, alpha=-1.0)
+    peaks = graph.add("Exp", graph.add("Gemm", height, each, graph.add("Mul", off, off), beta=-1.0))
+    mixed = graph.add("Exp", free)
+    for peak in graph.split(peaks, [size] * count):
+        mixed = graph.add("Add", mixed, peak)
     bias = _numpy(head.bias)[head.rows_of(member), :size] + np.float32(LOG_TOTAL - context.log_total)
     base = np.exp(np.where(variable.allowed, bias, np.float32(IMPOSSIBLE)))
-    mass = graph.add("Mul", both, context.bias(base))
+    mass = graph.add("Mul", mixed, context.bias(base))
     graph.section = "draw"
     return Draw(_inverse_cdf(context, mass), mass)
 
