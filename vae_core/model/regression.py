@@ -168,12 +168,6 @@ class Regression:
         return cls(tuple(design.terms), tuple(targets), found[0], found[1:], spread, design.scores)
 
     @property
-    def readers(self) -> npt.NDArray[np.bool_]:
-        """Which prediction reads which variable, bool [variables, targets]."""
-        read = np.array([term is not None for term in self.terms], bool)
-        return read[:, None] & (np.arange(len(self.terms))[:, None] < np.array(self.targets, np.int64))
-
-    @property
     def predicted(self) -> dict[int, tuple[int, float]]:
         """For each variable of a number that is predicted: the prediction that is about it, and the spread around that.
 
@@ -195,13 +189,14 @@ def told(codec: Codec, codes: npt.NDArray[np.integer]) -> tuple[int, ...]:
         codec: whose sub-columns are the variables.
         codes: integer [n, sub_columns], training rows.
     """
-    judges = np.zeros(len(codes), bool)
-    judges[:: max(5, -(-len(codes) // CHUNK))] = True
     design = Design(codec, codes)
     if not design.numbers:
         return ()
-    fitted = Regression.fit(design, codes[~judges], design.numbers)
-    x, y = next(design.chunks(codes[judges], design.numbers))
+    sample = codes[:: -(-len(codes) // ROWS)]
+    judges = np.zeros(len(sample), bool)
+    judges[:: max(5, -(-len(sample) // CHUNK))] = True
+    fitted = Regression.fit(design, sample[~judges], design.numbers)
+    x, y = next(design.chunks(sample[judges], design.numbers))
     left = y - x @ np.concatenate([fitted.intercept[None], fitted.coefficients])
     share = 1 - left.var(axis=0) / np.maximum(y.var(axis=0), 1e-12)
     most = ENTRIES // sum(len(term.features) for term in design.terms if term)
