@@ -144,6 +144,12 @@ def test_what_is_drawn_lies_near_what_is_predicted_and_onnx_draws_it_too(weather
     assert errors[0] < 0.4 * errors[1], errors
 
 
+def test_the_same_seed_gives_the_same_weights(weather, tmp_path):
+    config = CONFIG.model_copy(update={"max_steps": 40})
+    files = [train(weather.snapshot, config, Store(tmp_path / name), name).manifest["files"] for name in "ab"]
+    assert files[0]["weights.safetensors"] == files[1]["weights.safetensors"]
+
+
 def humidity(temperature: pd.Series, dew_point: pd.Series) -> pd.Series:
     """Relative humidity in per cent (Magnus), of degrees Fahrenheit."""
     pressure = [np.exp(17.625 * c / (243.04 + c)) for c in ((f - 32) / 1.8 for f in (dew_point, temperature))]
