@@ -21,17 +21,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from vae_core.config import nearest
 
 CACHE = Path.home() / ".cache" / "vaesynth-benchmarks"
 DESCRIPTIONS = Path(__file__).parent / "descriptions"
@@ -78,8 +73,8 @@ def read(name: str, data: Path) -> Table:
         parts = [_file(folder / description[part], description) for part in ("train", "test")]
     train, test = (part.reset_index(drop=True) for part in parts)
     target, task = description["target"], description["task"]
-    if target not in train:
-        raise SystemExit(f"{path}: the target {target!r} is no column of the table; {nearest(target, list(train))}")
+    if target not in train or target not in test:
+        raise SystemExit(f"{path}: the table has no column {target!r}, the target; it has {', '.join(map(str, train))}")
     kinds = {str(column): _kind(train[column]) for column in train}
     kinds |= dict.fromkeys(description.get("categorical", []), "categorical")
     if task == "classification":
