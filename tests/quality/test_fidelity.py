@@ -52,6 +52,7 @@ def test_independent_columns_keep_their_shapes_and_lose_their_trends(frames: Fra
     assert trend_errors(train, independent).mean > trend_errors(train, fresh).mean + 0.05
 
 
+@pytest.mark.filterwarnings("ignore:ks_2samp:RuntimeWarning")  # of its p-value, which nothing here reads
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=40), st.lists(st.integers(-3, 3), min_size=1, max_size=40))
 def test_kolmogorov_smirnov_is_scipys(a: list[int], b: list[int]) -> None:
