@@ -59,7 +59,7 @@ def figure_rows(found: list[Figure]) -> list[tuple[str, str, str, str, str]]:
     """`figures` as the text of a table, with a head."""
 
     def text(value: float | None) -> str:
-        return "–" if value is None else f"{value:.4f}"
+        return "–" if value is None else f"{value:z.4f}"
 
     head = ("", "synthetic", "real rows", "limit", "")
     verdicts = ["" if f.limit is None or f.value is None else "ok" if f.passed else "REFUSED" for f in found]

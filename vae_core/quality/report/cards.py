@@ -28,9 +28,8 @@ def percent_or_dash(value: float | None) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number with so many decimals; a dash for what is not defined."""
-    # adding 0 makes a zero of a negative zero
-    return "–" if value is None else f"{round(value, digits) + 0.0:.{digits}f}"
+    """A number with so many decimals, never -0; a dash for what is not defined."""
+    return "–" if value is None else f"{value:z.{digits}f}"
 
 
 def cards(metrics: Mapping[str, Any]) -> list[Card]:
