@@ -271,3 +271,19 @@ def test_what_was_found_is_said_in_words(fit: Fit) -> None:
         ("total", "is 2 × fare + toll - tip - 150, except where the source differs"),
         ("town", "follows from place"),
     ]
+
+
+def test_a_sum_of_no_values_of_the_column_is_told_for_a_summand(fit: Fit, random_codes, positions) -> None:
+    """Whole degrees Fahrenheit, in Celsius: a low and a swing add up to highs between them, so the swing is told."""
+    rng = np.random.default_rng(0)
+    low = rng.normal(45, 20, ROWS).round()
+    celsius = [((fahrenheit - 32) / 1.8).round(1) for fahrenheit in (low, low + rng.gamma(6, 4, ROWS).round())]
+    table = pa.table({"low": celsius[0], "high": celsius[1], "swing": (celsius[1] - celsius[0]).round(1)})
+    codec = fit(table)
+    assert ("swing", "is high - low, except where the source differs") in codec.laws
+    again = codec.decode(codec.encode(table).codes, positions(codec, ROWS), 0)
+    assert all(np.isin(again[name], table[name]).mean() > 0.95 for name in ("low", "high"))  # all but the rarest
+    drawn = codec.decode(random_codes(codec, 5_000), positions(codec, 5_000), 0).to_pandas()
+    inside = drawn["swing"].between(drawn["swing"].min(), drawn["swing"].max(), inclusive="neither")
+    assert inside.mean() > 0.3
+    assert (drawn["high"] - drawn["low"] - drawn["swing"])[inside].abs().max() < 0.2 + 1e-9

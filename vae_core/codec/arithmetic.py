@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 
 from vae_core.codec.grid import Grid
 from vae_core.codec.relations import (
+    SHIFT,
     How,
     Relation,
     described,
     is_number,
+    is_strange,
     keeps_its_law,
     minutes,
     numbers,
@@ -33,6 +36,7 @@ _KEPT = 0.99  # share of these that still are with fewer or with whole coefficie
 _WHOLE = 1e-3  # what a coefficient may be off a whole number to be taken for it
 _SURPRISE = 0.25  # entropy of what is left of a sum, of the column's own, at most
 _MULTIPLIED = 0.95  # share of rows that are exact products, at least
+_TURNED_SHIFT = 2 * SHIFT  # of a summand that is told instead, for which errors of the others are larger
 _VARIED = 0.1  # share of rows in which a factor isn't its median, at least
 _FACTOR_DIGITS = 7  # after the point, fewer than
 _FIRST = 64  # rows on which products are tried before all of them; fewer tell nothing
@@ -73,7 +77,7 @@ def _find(arrays: dict[int, pa.Array], config: CodecConfig) -> list[Relation]:
     found: list[Relation] = []
     for target in sorted(left, key=lambda k: -spread[k]):
         there = present(arrays[target])[sample]
-        if there.sum() < _FIRST:
+        if target not in left or there.sum() < _FIRST:
             continue
         others = [k for k in left if k != target and x[k][there].std() > 0]
         if not others or not x[target][there].std() > 0:
@@ -92,9 +96,34 @@ def _find(arrays: dict[int, pa.Array], config: CodecConfig) -> list[Relation]:
             continue
         relation = Relation(how, target, *fitted, grid, limits, tuple(k for k in clocks if k in (target, *fitted[0])))
         if _holds(relation, arrays):
+            if is_strange(relation, some_rows(relation, arrays)):
+                relation = next(_turned(relation, arrays, config), relation)
             found.insert(0, relation)
-            left.remove(target)
+            left.remove(relation.column)
     return found
+
+
+def _turned(relation: Relation, arrays: Mapping[int, pa.Array], config: CodecConfig) -> Iterator[Relation]:
+    """The sum told for its summands, where these are no strangers to their columns; their laws may change more."""
+    if relation.how is not How.SUM:
+        return
+    terms = dict(zip(relation.sources, relation.coefficients, strict=True)) | {relation.column: -1.0}
+    for target in relation.sources:
+        able = described(arrays[target], config.extremes, config.split_above, target in relation.clocks)
+        if abs(terms[target]) == 1 and able is not None:
+            others = {k: -terms[target] * factor for k, factor in terms.items() if k != target}
+            constant = -terms[target] * relation.constant
+            turned = replace(
+                relation,
+                column=target,
+                sources=tuple(others),
+                coefficients=tuple(others.values()),
+                constant=constant,
+                grid=able[0],
+                limits=able[1],
+            )
+            if _holds(turned, arrays, _TURNED_SHIFT) and not is_strange(turned, some_rows(turned, arrays)):
+                yield turned
 
 
 def _is_clock(array: pa.Array) -> bool:
@@ -199,7 +228,7 @@ def _total(coefficients: Array, x: list[Array]) -> Array:
     return np.asarray(total)
 
 
-def _holds(relation: Relation, arrays: Mapping[int, pa.Array]) -> bool:
+def _holds(relation: Relation, arrays: Mapping[int, pa.Array], shift: float = SHIFT) -> bool:
     """Whether the rest says little, and the sum keeps its law when its summands are not quite right."""
     arrays = some_rows(relation, arrays)
     there = present(arrays[relation.column])
@@ -209,7 +238,7 @@ def _holds(relation: Relation, arrays: Mapping[int, pa.Array]) -> bool:
         return False
     if all(_follows(numbers(arrays[k])[there], values[there]) for k in relation.sources):
         return False  # the sum says all about its summands: they are looked up, or it is as good as they are
-    return keeps_its_law(relation, arrays)
+    return keeps_its_law(relation, arrays, shift)
 
 
 def _follows(source: Array, values: Array) -> bool:

@@ -24,7 +24,8 @@ _DIGITS = 6  # of a column's spread, that are kept where its values have more
 _BEYOND = 2.0**62
 _CHECKED = 200_000  # rows on which what was found is checked
 _GROUPS = 64  # quantile groups within which a source's values are exchanged ...
-_SHIFT = 0.01  # ... for the law of the column to change by this much at most (Kolmogorov-Smirnov)
+SHIFT = 0.01  # ... for the law of the column to change by this much at most (Kolmogorov-Smirnov)
+_STRANGE = 0.25  # share of values that are none of the column's then, more than this is strange
 _EXACT_BELOW = 1e15  # doubles of larger numbers are too coarse to add up
 _KINDS = (Kind.INTEGER, Kind.REAL, Kind.DECIMAL)
 
@@ -145,17 +146,33 @@ def some_rows(relation: Relation, arrays: Mapping[int, pa.Array]) -> dict[int, p
     return {k: arrays[k].take(chosen) for k in (relation.column, *relation.sources)}
 
 
-def keeps_its_law(relation: Relation, arrays: Mapping[int, pa.Array]) -> bool:
+def keeps_its_law(relation: Relation, arrays: Mapping[int, pa.Array], shift: float = SHIFT) -> bool:
     """Whether the column's values are distributed as they are when its sources are not quite right."""
+    values, again = _remade(relation, arrays)
+    points = np.unique(values)
+    apart = np.searchsorted(values, points, "right") - np.searchsorted(again, points, "right")
+    return bool(np.abs(apart).max() <= shift * len(values))
+
+
+def is_strange(relation: Relation, arrays: Mapping[int, pa.Array]) -> bool:
+    """Whether many of the values made of sources that are not quite right are none of the column's.
+
+    More than among new rows, of which as many are expected as stand once among the column's (Good 1953): a maximum in
+    whole degrees Fahrenheit, written in Celsius, is on few points of the grid on which a minimum and a range add up.
+    """
+    values, again = _remade(relation, arrays)
+    uniques, counts = np.unique(values, return_counts=True)
+    new = 1 - np.isin(again, uniques).mean()
+    return bool(new - np.count_nonzero(counts == 1) / max(1, len(values)) > _STRANGE)
+
+
+def _remade(relation: Relation, arrays: Mapping[int, pa.Array]) -> tuple[Array, Array]:
+    """The column's values, and those that it has when its sources are not quite right, sorted each."""
     there = present(arrays[relation.column])
     values = numbers(arrays[relation.column])
     generator = np.random.default_rng(0)
     moved = {k: arrays[k].take(pa.array(exchanged(numbers(arrays[k]), generator, _GROUPS))) for k in relation.sources}
-    again = np.sort(relation.restore(relation.rest(values, arrays), moved)[there])
-    values = np.sort(values[there])
-    points = np.unique(values)
-    apart = np.searchsorted(values, points, "right") - np.searchsorted(again, points, "right")
-    return bool(np.abs(apart).max() <= _SHIFT * len(values))
+    return np.sort(values[there]), np.sort(relation.restore(relation.rest(values, arrays), moved)[there])
 
 
 def exchanged(values: Array, generator: np.random.Generator, groups: int) -> Ints:

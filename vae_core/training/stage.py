@@ -31,7 +31,7 @@ from vae_core.training.latent import latent_use
 from vae_core.training.loop import TrainingResult, fit
 from vae_core.training.privately import learn_privately, sealed
 
-STAGE = "train/6"
+STAGE = "train/7"
 FEW_ROWS = 1_000  # below, users are told what to expect
 
 _logger = logging.getLogger(__name__)
