@@ -150,6 +150,8 @@ def call(command: list[Any], environment: dict[str, str], log: Path) -> str:
 
 def variant(settings: dict[str, Any]) -> dict[str, Any]:
     """`ours` with these settings."""
+    if unknown := settings.keys() - {"training", "declared"}:
+        raise SystemExit(f"--variant: {', '.join(sorted(unknown))}: only `training` and `declared` are settings")
     training = settings.get("training", {})
     return settings | {"training": training | {"codec": UNPROTECTED | training.get("codec", {})}}
 
