@@ -120,19 +120,6 @@ def test_local_times_that_do_not_exist_are_given_as_ones_that_do(fit, random_cod
     assert set(pc.hour(decoded.column(0)).to_pylist()) <= set(range(24))
 
 
-def test_many_days_fall_into_weeks_and_weekdays(fit):
-    """Shops that close on Sundays stay closed, however many years there are."""
-    days = np.array([d for d in range(9000) if (d + 3) % 7 != 6], dtype=np.int32)
-    table = pa.table({"day": pa.array(np.repeat(days, 2), pa.int32()).cast(pa.date32())})
-    codec = fit(table)
-    assert [s.name for s in codec.sub_columns] == ["day.week", "day.week.fine", "day.weekday"]
-    encoded = codec.encode(table)
-    position = np.random.default_rng(0).random((len(encoded.codes), codec.positions)).astype(np.float32)
-    decoded = codec.decode(encoded.codes, position, 0)
-    assert 6 not in set(pc.day_of_week(decoded.column(0)).to_pylist())
-    assert np.array_equal(codec.encode(decoded).codes, encoded.codes)
-
-
 def test_rows_are_missing_as_a_whole(fit, random_codes):
     """The parts of a timestamp are missing together, whatever codes are drawn."""
     array = EXACT["timestamp us"].take(pa.array([None if i % 5 == 0 else i for i in range(ROWS)]))

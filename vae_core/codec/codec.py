@@ -87,7 +87,8 @@ class Codec:
         for relation in relations:
             if relation.how is How.TIME:
                 forms[relation.column] = learned[relation.column] = IntegerForm(arrays[relation.column].type)
-        parts, joining, withheld = fit_parts(learned, arrays, schema, config, relations)
+        learned, parts, joining, withheld = fit_parts(learned, arrays, schema, config, relations)
+        forms = [learned.get(i, form) for i, form in enumerate(forms)]
         bound = {r.column for r in relations}
         for part in parts:
             if isinstance(part, Part) and part.table is not None:

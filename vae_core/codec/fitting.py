@@ -20,7 +20,9 @@ from vae_core.codec.levels import Levels
 from vae_core.codec.pairs import find_pairs
 from vae_core.codec.parts import GaussianPart, Part, SubColumn
 from vae_core.codec.relations import Relation, numbers
+from vae_core.codec.seasons import YEARS, spans
 from vae_core.codec.storage import Array, Bools
+from vae_core.codec.temporal import WEEK, CalendarForm, years
 from vae_core.config import CodecConfig
 from vae_core.schema import Kind, Schema
 
@@ -63,6 +65,7 @@ class _Draft:
     mass: Array
     exact: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # leaf id of each id, as a determinant
     dependency: Dependency | None = None
+    spans: Array | None = None  # of weeks of the year
 
     @property
     def constant(self) -> bool:
@@ -119,8 +122,8 @@ def fit_parts(
     schema: Schema,
     config: CodecConfig,
     relations: Sequence[Relation] = (),
-) -> tuple[list[Part | GaussianPart], Joining, list[Withheld]]:
-    """The parts of all columns with a form, in source order, their sub-columns, and what is withheld of them."""
+) -> tuple[dict[int, Form], list[Part | GaussianPart], Joining, list[Withheld]]:
+    """The forms, some of which change, their parts in source order, these parts' sub-columns, and what is withheld."""
     rests = {r.column: r.rest(numbers(arrays[r.column]), arrays) for r in relations}
     drafts = [
         draft
@@ -137,10 +140,42 @@ def fit_parts(
             source.leaves, source.mass = NumericLeaves.fit(
                 np.asarray(source.uniques), source.counts, config, closed=True
             )
+    forms = forms | _split_weeks(drafts, forms, arrays, schema, config)
     _order(drafts, config)
     parts, subs = _build(drafts, schema, config)
     joints = find_joints(parts, lambda k: drafts[k].leaf_of_id()[drafts[k].ids], subs, config.joint_codes)
-    return parts, Joining(tuple(subs), joints), [draft.withheld(config) for draft in drafts]
+    return forms, parts, Joining(tuple(subs), joints), [draft.withheld(config) for draft in drafts]
+
+
+def _split_weeks(
+    drafts: list[_Draft], forms: dict[int, Form], arrays: dict[int, pa.Array], schema: Schema, config: CodecConfig
+) -> dict[int, Form]:
+    """Replace weeks by years and weeks of the year, which say what comes back every year; the forms that changed.
+
+    Not where other columns follow from the week, as months do, or tell it.
+    """
+    changed: dict[int, Form] = {}
+    for index, form in forms.items():
+        if not isinstance(form, CalendarForm) or WEEK not in form.parts:
+            continue
+        at = next(k for k, draft in enumerate(drafts) if draft.column == index)
+        told = {a for draft in drafts if draft.dependency for a in draft.dependency.determinants}
+        count = len(np.unique(years(np.asarray(drafts[at].uniques))[0]))
+        most = config.split_above - (drafts[at].nulls > 0)
+        if at in told or drafts[at].dependency is not None or not YEARS <= count <= most:
+            continue
+        changed[index] = form.by_year()
+        new = _drafts(index, changed[index], arrays[index], None, schema, config)[:2]
+        for draft in new:
+            draft.leaves, draft.mass = NumericLeaves.fit(np.asarray(draft.uniques), draft.counts, config, closed=True)
+        year, week = (draft.leaf_of_id()[draft.ids[draft.ids < len(draft.uniques)]] for draft in new)
+        new[1].spans = spans(year, week, new[0].leaves.size, config.extremes)
+        drafts[at : at + 1] = new
+        for draft in drafts:
+            if draft.dependency is not None:
+                moved = tuple(a + (a > at) for a in draft.dependency.determinants)
+                draft.dependency = Dependency(moved, draft.dependency.table)
+    return changed
 
 
 def _drafts(
@@ -240,9 +275,10 @@ def _build(
             parts.append(Part(draft.column, draft.leaves, table=np.flatnonzero(draft.leaves.allowed)))
         else:
             pooled = len(draft.mass) - 1 if not draft.leaves.allowed.all() else None
-            layout = Layout.fit(draft.mass, draft.nulls > 0, config.split_above, pooled)
+            most = config.split_above if draft.spans is None else len(draft.mass) + 1
+            layout = Layout.fit(draft.mass, draft.nulls > 0, most, pooled)
             indices = tuple(range(len(subs), len(subs) + len(layout.sizes)))
-            tied = first_sub.get(draft.column) if draft.nulls else None
+            tied = first_sub.get(draft.column) if draft.nulls or draft.spans is not None else None
             part = Part(
                 draft.column,
                 draft.leaves,
@@ -250,6 +286,7 @@ def _build(
                 indices,
                 position if draft.leaves.positioned else None,
                 tied=tied,
+                spans=draft.spans,
             )
             new = part.sub_columns(draft.name, column, subs)
             parts.append(part)

@@ -59,7 +59,9 @@ class Part:
         determinants: indices of the parts that `table` is about: one, two, or, for a constant, none.
         table: this part's leaf for each leaf of the determinant, or each pair of leaves of the two, the second one
             running fastest (missing included), int64; one leaf for a constant.
-        tied: index of the sub-column, of the column's first part, that already says whether the row is missing.
+        tied: index of the sub-column, of the column's first part, that already says whether the row is missing, or,
+            with `spans`, which leaves there are.
+        spans: the first and the last leaf at each leaf of that part, int64 [its leaves, 2].
     """
 
     column: int
@@ -70,6 +72,7 @@ class Part:
     determinants: tuple[int, ...] = ()
     table: Array | None = None
     tied: int | None = None
+    spans: Array | None = None
 
     def encode(self, values: Values, missing: Bools | None, codes: Array) -> None:
         """Write the codes of values [n] into `codes` [n, sub-columns]; for a part with a layout."""
@@ -112,9 +115,14 @@ class Part:
         allowed = self.layout.allowed(self.leaves.allowed)
         names = [name, f"{name}.fine"]
         parents = [self.tied, self.subs[0]]
-        if tie is not None:  # missing exactly where the first part is
-            missing = np.arange(tie.size)[:, None] == tie.size - 1
-            allowed[0] = np.where(np.arange(len(allowed[0])) == len(allowed[0]) - 1, missing, ~missing & allowed[0])
+        if tie is not None:
+            code = np.arange(len(allowed[0]))
+            if self.spans is not None:
+                whole = np.append(self.spans, [[0, 0]], axis=0)[: tie.size]  # the last is not looked at: it is missing
+                allowed[0] = allowed[0] & (whole[:, :1] <= code) & (code <= whole[:, 1:])
+            if self.layout.missing:  # exactly where the first part is
+                missing = np.arange(tie.size)[:, None] == tie.size - 1
+                allowed[0] = np.where(code == len(code) - 1, missing, ~missing & allowed[0])
         last = len(allowed) - 1
         return [
             SubColumn(
@@ -147,7 +155,7 @@ class Part:
             "determinants": list(self.determinants),
             "table": None if self.table is None else _runs(self.table),
             "tied": self.tied,
-        }
+        } | ({} if self.spans is None else {"spans": self.spans.tolist()})
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Part:
@@ -162,6 +170,7 @@ class Part:
             tuple(data["determinants"]),
             None if data["table"] is None else np.repeat(*np.array(data["table"], dtype=np.int64)),
             data["tied"],
+            np.array(data["spans"], dtype=np.int64) if "spans" in data else None,
         )
 
 
