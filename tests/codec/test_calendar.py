@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from vae_core.codec import Codec
 from vae_core.codec.temporal import years
+from vae_core.config import CodecConfig
 
 Fit = Callable[..., Codec]
 SEASON = ["day.year", "day.week", "day.weekday"]
@@ -109,3 +110,18 @@ def test_a_weekday_that_the_date_tells_is_looked_up_beside_years(
     assert len(names(codec)) == 2 and names(codec)[0] == "day.year"  # the weekday's code is the other column's
     drawn = codec.decode(random_codes(codec, 3_000), None, 0).to_pandas()
     assert (drawn["weekday"] == pd.to_datetime(drawn["day"]).dt.day_of_week).all()
+
+
+def test_the_order_of_drawing_changes_codes_but_no_rows(fit: Fit) -> None:
+    day = dates("2010-01-04", 1_498)
+    values = np.arange(len(day))
+    table = pa.table({"x": values % 5, "y": values * 1.5, "day": day, "z": pc.month(day)})
+    source = fit(table)
+    other = Codec.fit(table, source.schema, CodecConfig(), first=[2])
+    drawn = [list(dict.fromkeys(sub.column for sub in codec.sub_columns)) for codec in (source, other)]
+    assert drawn == [["x", "y", "day", "z"], ["day", "x", "y", "z"]]
+    assert sorted(sub.name for sub in other.sub_columns) == sorted(sub.name for sub in source.sub_columns)
+    again = Codec.from_dict(json.loads(json.dumps(other.to_dict())))
+    position = np.full((len(day), other.positions), 0.5, np.float32)
+    rows = [codec.decode(codec.encode(table).codes, position, 0) for codec in (source, other, again)]
+    assert rows[0].equals(rows[1]) and rows[0].equals(rows[2])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -44,8 +44,8 @@ class Codec:
     Attributes:
         schema: of the source.
         forms: of each column, a `Form` (it has parts) or a `Filler` (it is not learned).
-        parts: of all columns, in source order.
-        joining: the parts' sub-columns, in source order, and how the model sees them.
+        parts: of all columns, in the order in which they are drawn.
+        joining: the parts' sub-columns, in that order, and how the model sees them.
         relations: the columns that others nearly say, each after those.
         orders: pairs of columns of which one is never greater than the other; no relation's, nor looked up.
         withheld: what is never given, a part each, as counted when the codec was fitted; not kept by `to_dict`.
@@ -60,7 +60,9 @@ class Codec:
     withheld: tuple[Withheld, ...] = ()
 
     @classmethod
-    def fit(cls, table: pa.Table, schema: Schema, config: CodecConfig, *, seed: int = 0) -> Codec:
+    def fit(
+        cls, table: pa.Table, schema: Schema, config: CodecConfig, *, seed: int = 0, first: Collection[int] = ()
+    ) -> Codec:
         """Learn levels, atoms, bins and dependencies from training rows.
 
         Args:
@@ -68,6 +70,7 @@ class Codec:
             schema: what the columns are.
             config: how columns become codes.
             seed: unused; fitting draws nothing at random.
+            first: indices of the columns that the model draws before all others; without, it draws in source order.
 
         Raises:
             SourceError: there are no rows.
@@ -80,7 +83,8 @@ class Codec:
             fit_column(arrays[i], schema.arrow.field(i).with_type(arrays[i].type), column, schema.rows, config)
             for i, column in enumerate(schema.columns)
         ]
-        learned = {i: form for i, form in enumerate(forms) if isinstance(form, Form)}
+        drawn = sorted(range(len(forms)), key=lambda i: i not in first)
+        learned = {i: form for i in drawn if isinstance(form := forms[i], Form)}
         related = {i: arrays[i] for i in learned if config.relations}
         relations = [*find_arithmetic(related, schema, config), *find_times(related, schema, config)]
         relations = [*find_repeats(related, schema, config, {r.column for r in relations}), *relations]
@@ -99,7 +103,7 @@ class Codec:
 
     @cached_property
     def sub_columns(self) -> tuple[SubColumn, ...]:
-        """What the model sees, in source order; a joint code stands where the last of its columns does."""
+        """What the model sees, in the order of the parts; a joint code stands where the last of its columns does."""
         return self.joining.sub_columns()
 
     @cached_property
@@ -123,7 +127,7 @@ class Codec:
         """
         names = [column.name for column in self.schema.columns]
         return [
-            (tuple(names[self.parts[k].column] for k in sorted(part.determinants)), names[part.column])
+            (tuple(names[k] for k in sorted(self.parts[a].column for a in part.determinants)), names[part.column])
             for part in self.parts
             if isinstance(part, Part) and part.determinants
         ]

@@ -123,7 +123,7 @@ def fit_parts(
     config: CodecConfig,
     relations: Sequence[Relation] = (),
 ) -> tuple[dict[int, Form], list[Part | GaussianPart], Joining, list[Withheld]]:
-    """The forms, some of which change, their parts in source order, these parts' sub-columns, and what is withheld."""
+    """The forms, some of which change, their parts in this order, the parts' sub-columns, and what is withheld."""
     rests = {r.column: r.rest(numbers(arrays[r.column]), arrays) for r in relations}
     drafts = [
         draft

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from vae_core.training.device import processor
 from vae_core.training.latent import latent_use
 from vae_core.training.loop import TrainingResult, fit
 from vae_core.training.privately import learn_privately, sealed
+from vae_core.training.trial import drawn_first
 
 STAGE = "train/7"
 FEW_ROWS = 1_000  # below, users are told what to expect
@@ -75,17 +77,17 @@ def train(snapshot: Artifact, config: TrainingConfig, store: Store, name: str, p
             structure = Structure.declared(codec)
             rows, held = private.rows, (private.codes, private.values)
         else:
-            codec, codes, values, holdout = encode_snapshot(snapshot.folder, schema, config)
+            first, config_left = _order(snapshot.folder, schema, config, progress)
+            if first:  # a checkpoint of another order is of another training
+                checkpoint = Checkpoint(home, digest_of({"key": key, "first": first}), version)
+            codec, codes, values, holdout = encode_snapshot(snapshot.folder, schema, config, first)
             rows, held = (int((~holdout).sum()), int(holdout.sum())), (codes[holdout], values[holdout])
             warn_of_few(rows[0])
-            learned = codes[~holdout]
-            structure = Structure.learn(codec, learned)
-            layout = Layout.from_codec(codec, learned, structure)
-            del learned
+            structure = Structure.learn(codec, codes[~holdout])
+            layout = Layout.from_codec(codec, codes[~holdout], structure)
             with processor():
-                result = fit(layout, codes, values, holdout, config, progress, checkpoint)
-                whole = Layout.from_codec(codec, codes, structure)
-                calibrate(result.model, whole, config.seed)
+                result = fit(layout, codes, values, holdout, config_left, progress, checkpoint)
+                calibrate(result.model, Layout.from_codec(codec, codes, structure), config.seed)
             if config.codec.min_row_frequency > 1:
                 rare = RareRows.fit(codes, config.codec.min_row_frequency)
         manifest = {
@@ -114,13 +116,29 @@ def train(snapshot: Artifact, config: TrainingConfig, store: Store, name: str, p
         return store.open("models", f"{name}@{version}")
 
 
+def _order(
+    folder: Path, schema: Schema, config: TrainingConfig, progress: Progress
+) -> tuple[tuple[int, ...], TrainingConfig]:
+    """The columns that are drawn first, and the configuration with what finding them has left of the time."""
+    began = time.monotonic()
+    first = drawn_first(folder, schema, config, progress)
+    spent = (time.monotonic() - began) / 60
+    return first, config.model_copy(update={"max_minutes": max(config.max_minutes - spent, config.max_minutes / 2)})
+
+
 def encode_snapshot(
-    folder: Path, schema: Schema, config: TrainingConfig
+    folder: Path, schema: Schema, config: TrainingConfig, first: tuple[int, ...] = ()
 ) -> tuple[Codec, npt.NDArray[Any], npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """Fit the codec on a snapshot and encode its rows, a batch at a time.
 
     The codec and the marginals are those of all rows, held-out ones too: the range of a column, or a level, is the
     table's. The weights are learned without the held-out rows.
+
+    Args:
+        folder: of the snapshot.
+        schema: of its rows.
+        config: the codec's, and the holdout.
+        first: see `Codec.fit`.
 
     Returns:
         The codec; codes [n, sub_columns], int16 where they fit, else int32; values float32 [n, gaussian sub_columns];
@@ -133,7 +151,7 @@ def encode_snapshot(
     rows = dataset.count_rows()
     holdout = holdout_mask(rows, config.holdout, config.seed)
     table = rows_where(dataset, snapshot_rows.for_codec(rows, config.seed))
-    codec = Codec.fit(table, schema, config.codec, seed=config.seed)
+    codec = Codec.fit(table, schema, config.codec, seed=config.seed, first=first)
     if not codec.sub_columns:
         raise SourceError("nothing to learn: every column is an identifier, free text, constant or empty")
     return codec, *snapshot_rows.encode(dataset, codec, rows), holdout
