@@ -64,7 +64,7 @@ def utility(train: pd.DataFrame, test: pd.DataFrame, metadata: dict[str, Any]) -
 
     def prepared(frame: pd.DataFrame) -> pd.DataFrame:
         x = frame[features].assign(**{n: pd.Categorical(frame[n].astype(str), levels[n]) for n in categorical})
-        moments = x.select_dtypes("datetime").columns
+        moments = x.select_dtypes(["datetime", "datetimetz"]).columns
         return x.assign(**{name: x[name].astype("int64") for name in moments})
 
     x, x_test = prepared(train), prepared(test)
