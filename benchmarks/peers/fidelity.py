@@ -56,8 +56,13 @@ def two_sample_score(real: pd.DataFrame, synthetic: pd.DataFrame) -> float:
 
 
 def utility(train: pd.DataFrame, test: pd.DataFrame, metadata: dict[str, Any]) -> float:
-    """AUC on `test` of XGBoost trained on `train`; in a regression the RMSE of log(clip(y, 1, 20000)), as published."""
+    """AUC on `test` of XGBoost trained on `train`; in a regression the RMSE of log(clip(y, 1, 20000)), as published.
+
+    Rows whose target is missing take no part in a regression; in a classification they are a class.
+    """
     target = metadata["target"]
+    if metadata["task"] == "regression":
+        train, test = train.dropna(subset=[target]), test.dropna(subset=[target])
     features = [name for name in metadata["columns"] if name != target]
     categorical = [name for name in features if metadata["columns"][name]["sdtype"] == "categorical"]
     levels = {name: sorted(set(train[name].astype(str)) | set(test[name].astype(str))) for name in categorical}
