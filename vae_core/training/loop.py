@@ -179,7 +179,7 @@ def fit(  # noqa: PLR0912, PLR0915 (one loop, read from top to bottom)
         if at.step % 10 == 0:
             expected = max_steps if at.decay_start is None else at.decay_start + at.decay_steps
             expected = min(expected, math.ceil(at.step / max(time_share, 1e-9)))
-            note = ""
+            note = "warming up"
             if at.curves.steps:
                 note = f"held-out {at.curves.holdout_loss[-1]:.2f} nats, KL {at.curves.kl_curve[-1]:.1f}"
             progress(at.step, max(expected, at.step), note)
