@@ -109,6 +109,26 @@ def test_parts_of_timestamps_on_either_side(fit, random_codes):
     assert ("slot " + local["when"].dt.hour.astype(str) == local["slot"])[~summer].all()
 
 
+def test_what_is_never_drawn_tells_nothing(fit, random_codes):
+    """Midnight, the time of all moments, is no code that another column could follow from; nor is a single value."""
+    rng = np.random.default_rng(0)
+    died = rng.random(ROWS) < 0.5
+    day = np.datetime64("1847-01-01", "ms") + rng.integers(0, 90, ROWS).astype("timedelta64[D]")
+    opened, before = rng.integers(0, 2, ROWS), np.arange(ROWS) == 0  # the only exception, which is never given
+    table = pa.table(
+        {
+            "death": pa.array(day, mask=~died),
+            "survived": (~died).astype(np.int64),
+            "open now": opened,
+            "opened": before.astype(np.int64),
+            "open then": np.where(before, 1 - opened, opened),
+        }
+    )
+    decoded = fit(table).decode(random_codes(fit(table), 3_000), None, 0)
+    assert decoded.num_rows == 3_000
+    assert pairs(decoded, "open now", "open then") <= {(0, 0), (1, 1), (0, 1), (1, 0)}
+
+
 def test_flights(flights, fit, random_codes):
     codec = fit(flights)
     found = set(codec.dependencies)

@@ -76,8 +76,12 @@ class _Draft:
         """Leaf of each unique value, and of missing."""
         return np.append(self.leaves.encode(self.uniques), self.leaves.size)
 
-    def candidate(self) -> Candidate:
-        """The part as both ends of a dependency; sets `exact`."""
+    def candidate(self, carrier: bool) -> Candidate:
+        """The part as both ends of a dependency; sets `exact`.
+
+        Args:
+            carrier: whether the part says where its column is missing, which a constant one tells if anything.
+        """
         exact = self.leaf_of_id()
         if isinstance(self.leaves, Levels):
             exact[:-1][exact[:-1] >= len(self.leaves.values)] = -1
@@ -94,7 +98,8 @@ class _Draft:
         atoms = np.unique(exact[exact >= 0])
         exact[exact >= 0] = np.searchsorted(atoms, exact[exact >= 0])  # bins, which are to go, are not counted
         loose = self.counts[(exact[:-1] < 0) & ~beyond].sum()
-        source = not self.gaussian and loose <= limit * len(self.ids)
+        told = not self.constant or (carrier and self.nulls > 0)
+        source = told and not self.gaussian and loose <= limit * len(self.ids)
         dependent = not self.gaussian and (self.alone or not self.nulls)
         size = len(self.uniques) + (self.nulls > 0)
         self.exact = exact
@@ -130,7 +135,7 @@ def fit_parts(
         for index, form in forms.items()
         for draft in _drafts(index, form, arrays[index], rests.get(index), schema, config)
     ]
-    candidates = [draft.candidate() for draft in drafts]
+    candidates = [draft.candidate(k == _carrier(drafts, draft.column)) for k, draft in enumerate(drafts)]
     found = find(candidates)
     for b, dependency in (found | find_pairs(candidates, found, config.min_frequency)).items():
         drafts[b].dependency = dependency
