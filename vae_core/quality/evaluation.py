@@ -17,7 +17,7 @@ from vae_core.schema import Schema
 from vae_core.split import holdout_mask, rows_where
 from vae_core.store import Artifact, digest_of
 
-STAGE = "evaluate/4"
+STAGE = "evaluate/5"
 MAX_TRAIN_ROWS = 400_000
 """Training rows held in memory; copies are looked for among these."""
 

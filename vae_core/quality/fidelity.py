@@ -21,6 +21,7 @@ MAX_TABLES = 3_000
 
 _DECIMALS = 14  # sdmetrics compares numbers to this many decimals
 _SMALL = 1e-6  # of a column's variance: below it, sums over the whole table have lost too many digits
+_CLOSE = 1e-9  # of a number: what lies closer together cannot be cut into bins
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,10 @@ def _discrete(frame: Frame) -> list[tuple[Codes, int]]:
     for feature, values in zip(frame.features, frame.values, strict=True):
         if feature.numeric:
             # a missing number falls behind the last edge, as the largest value does: the original's way
-            edges = np.histogram_bin_edges(values[~np.isnan(values)])
+            present = values[~np.isnan(values)]
+            if len(present) and np.ptp(present) < _CLOSE * abs(present[0]):
+                values, present = values - present[0], present - present[0]  # edges near such a number coincide
+            edges = np.histogram_bin_edges(present)
             coded.append((np.digitize(values, edges).astype(np.int32), len(edges) + 1))
         else:
             coded.append((np.asarray(values + 1, np.int32), len(feature.levels) + 1))

@@ -63,10 +63,13 @@ def _placements(scores: Floats, others: Floats) -> Floats:
 def two_sample(real: Frame, synthetic: Frame, seed: int = 0, *, importance: bool = True) -> TwoSample:
     """Cross-validate boosted trees that tell `synthetic` from `real`, on as many rows of each.
 
-    Missing values are left to the trees, categories are split as sets; wide tables are sampled to bound the time.
+    Missing values are left to the trees, categories are split as sets; wide tables are sampled to bound the time. From
+    fewer rows than folds nothing can be learned.
     """
     columns = list(range(len(real.features)))
     rows = min(real.rows, synthetic.rows, rows_for(len(columns)))
+    if rows < FOLDS:
+        return TwoSample(0.5, 0.5, rows, {feature.name: 0.0 for feature in real.features})
     both = _ranked(stack(real.sample(rows, seed), synthetic.sample(rows, seed + 1)))
     x, y = matrix(both, columns), np.repeat([0, 1], rows)
     generator = np.random.default_rng([seed, 2])
@@ -76,7 +79,7 @@ def two_sample(real: Frame, synthetic: Frame, seed: int = 0, *, importance: bool
     lost: dict[str, float] = {}
     for k in range(FOLDS):
         test = fold == k
-        model = classifier(both, columns, seed + k).fit(x[~test], y[~test])
+        model = classifier(both, columns, int((~test).sum()), seed + k).fit(x[~test], y[~test])
         scores = model.predict_proba(x[test])[:, 1]
         aucs.append(auc_of(scores[y[test] == 1], scores[y[test] == 0]))
         errors.append(auc_error(scores[y[test] == 1], scores[y[test] == 0]))

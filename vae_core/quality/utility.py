@@ -94,14 +94,15 @@ def utility(train: Frame, holdout: Frame, synthetic: Frame, target: str | None =
         truth = test.numbers(chosen)
         if truth.min() == truth.max():
             return Utility(name, None, nan, nan, "a single value among the held-out rows")
-        models = [regressor(train, columns, seed).fit(x[k], sides[k].numbers(chosen)) for k in (0, 1)]
+        models = [regressor(train, columns, sides[k].rows, seed).fit(x[k], sides[k].numbers(chosen)) for k in (0, 1)]
         scores = [_r2(truth, model.predict(x_test)) for model in models]
         return Utility(name, "R2", scores[0], scores[1])
     labels = [_classes(frame, chosen) for frame in (*sides, test)]
     classes = [c for c in np.unique(labels[2]) if (labels[2] != c).any()]
     if len(classes) < 2:
         return Utility(name, None, nan, nan, "a single class among the held-out rows")
-    scores = [_macro_auc(classifier(train, columns, seed), x[k], labels[k], x_test, labels[2]) for k in (0, 1)]
+    models = [classifier(train, columns, side.rows, seed) for side in sides]
+    scores = [_macro_auc(models[k], x[k], labels[k], x_test, labels[2]) for k in (0, 1)]
     return Utility(name, "AUC" if len(classes) == 2 else "macro AUC", scores[0], scores[1])
 
 

@@ -41,7 +41,7 @@ def latent_use(model: VAE, codes: Tensor, values: Tensor) -> dict[str, Any]:
     return {
         "kl": float(elbo.kl.sum(dim=1).mean()),
         "kl_per_dimension": [round(v, 4) for v in elbo.kl.mean(dim=0).tolist()],
-        "active_units": int((elbo.mu.var(dim=0) > ACTIVE_VARIANCE).sum()),
+        "active_units": int((elbo.mu.var(dim=0, correction=0) > ACTIVE_VARIANCE).sum()),
         "latent_dim": model.latent_dim,
         "aggregate_kl": float(aggregate_kl(elbo.mu, elbo.log_var)),
         "reconstruction": float(reconstruction),
