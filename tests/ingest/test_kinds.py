@@ -39,6 +39,8 @@ COLUMNS: dict[str, tuple[Any, Kind]] = {
     "ascending key": (np.cumsum(RANDOM.integers(1, 3, N)), Kind.IDENTIFIER),
     "customer_id": (RANDOM.choice(10**9, N, replace=False), Kind.IDENTIFIER),
     "userId": (RANDOM.choice(10**9, N, replace=False), Kind.IDENTIFIER),
+    "year": (np.arange(N) + 1600, Kind.INTEGER),
+    "DayOfYear_day": (RANDOM.permutation(N), Kind.INTEGER),
     "paid": (RANDOM.choice(10**9, N, replace=False), Kind.INTEGER),
     "country_id": ([i % 9 for i in range(N)], Kind.INTEGER),
     "weights": (RANDOM.integers(0, 300_000, N) // 1000 * 1000, Kind.INTEGER),

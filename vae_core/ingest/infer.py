@@ -15,6 +15,7 @@ _ENOUGH = 20
 _ROWS_A_LEVEL = 5
 _LEVELS = 200
 _KEY_NAME = re.compile(r"(^|[_\s.-])(id|uuid|guid|key|index|rowid|no|nr|pk)$", re.IGNORECASE)
+_CALENDAR_NAME = re.compile(r"(^|[_\s.-])(year|yr|age|month|week|day|hour)s?$", re.IGNORECASE)
 _CAMEL_KEY = re.compile(r"[a-z](Id|ID|Key|UUID)$")
 
 _BY_TYPE = (
@@ -54,8 +55,8 @@ def nothing_to_learn(kinds: list[Kind]) -> bool:
 
 def _key_reason(profile: ColumnProfile, distinct: int | None) -> str:
     """Why a column of whole numbers identifies rows, empty if it doesn't."""
-    if not profile.unique or profile.present < _ENOUGH:
-        return ""
+    if not profile.unique or profile.present < _ENOUGH or _CALENDAR_NAME.search(profile.field.name):
+        return ""  # a year may stand once a row, but what comes after the last one is no year of this table
     assert profile.low is not None
     assert profile.high is not None
     span = profile.high - profile.low + 1
