@@ -16,7 +16,8 @@ from vae_core.model.likelihoods import Bernoulli, Categorical, Located
 from vae_core.model.likelihoods.categorical import IMPOSSIBLE
 from vae_core.model.sampling import Ancestral
 
-ROWS = 50_000
+MOST_ROWS, LEAST_ROWS = 50_000, 5_000  # generated, and in between
+TIMES = 20  # as many as the source has: its own chance errors are far larger then
 ITERATIONS, LOCATED_ITERATIONS = 5, 15  # a bias moves little where a sharp peak says which code it is
 PRIOR_COUNT = 2.0  # pseudo-rows a code: rare codes move little
 
@@ -33,9 +34,10 @@ def calibrate(model: VAE, layout: Layout, seed: int) -> None:
     decoder = model.decoder
     device = decoder.shift.device
     generator = torch.Generator().manual_seed(seed)
-    z = torch.randn(ROWS, model.latent_dim, generator=generator).to(device)
-    u = torch.rand(ROWS, len(layout.variables), generator=generator).to(device)
-    eps = torch.randn(ROWS, len(layout.gaussians), generator=generator).to(device)
+    rows = int(min(MOST_ROWS, max(LEAST_ROWS, TIMES * layout.variables[0].counts.sum())))
+    z = torch.randn(rows, model.latent_dim, generator=generator).to(device)
+    u = torch.rand(rows, len(layout.variables), generator=generator).to(device)
+    eps = torch.randn(rows, len(layout.gaussians), generator=generator).to(device)
     draws = Ancestral(decoder, z)
     for j, variable in enumerate(layout.variables):
         head, member = decoder.head(j)
