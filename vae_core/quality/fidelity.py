@@ -145,10 +145,10 @@ def _discrete(frame: Frame) -> list[tuple[Codes, int]]:
         if feature.numeric:
             # a missing number falls behind the last edge, as the largest value does: the original's way
             present = values[~np.isnan(values)]
-            if len(present) and np.ptp(present) < _CLOSE * abs(present[0]):
-                values, present = values - present[0], present - present[0]  # edges near such a number coincide
-            edges = np.histogram_bin_edges(present)
-            coded.append((np.digitize(values, edges).astype(np.int32), len(edges) + 1))
+            close = len(present) > 0 and np.ptp(present) < _CLOSE * abs(present[0])
+            origin = present[0] if close else 0.0  # edges near such a number coincide
+            edges = np.histogram_bin_edges(present - origin)
+            coded.append((np.digitize(values - origin, edges).astype(np.int32), len(edges) + 1))
         else:
             coded.append((np.asarray(values + 1, np.int32), len(feature.levels) + 1))
     return coded
