@@ -116,10 +116,11 @@ def correlations(frame: Frame, columns: list[int]) -> Floats:
     covariance = centred.T @ centred / n - sums * sums.T / n**2
     with np.errstate(invalid="ignore", divide="ignore"):
         result = np.asarray(covariance / np.sqrt(variance * variance.T))
-    for p, q in np.argwhere(np.triu(np.minimum(variance, variance.T) < _SMALL, 1)):
+    single = np.array([_single_valued(values[present[:, k], k]) for k in range(len(columns))], dtype=bool)
+    doubtful = (np.minimum(variance, variance.T) < _SMALL) & ~single & ~single[:, None]
+    for p, q in np.argwhere(np.triu(doubtful, 1)):
         both = present[:, p] & present[:, q]
         result[p, q] = result[q, p] = _pearson(values[both, p], values[both, q])
-    single = [_single_valued(values[present[:, k], k]) for k in range(len(columns))]
     result[single, :] = np.nan
     result[:, single] = np.nan
     clipped: Floats = np.clip(result, -1.0, 1.0)
