@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import vae_core as vs
+from vae_core.errors import SourceError
 
 
 @pytest.mark.parametrize("rows", [2, 5, 14, 60])
@@ -32,3 +33,9 @@ def test_a_table_of_a_few_rows(rows: int, tmp_path: Path) -> None:
     metrics = model.evaluate()
     assert 0 <= metrics["shape_error"]["value"] <= 1
     assert model.report.is_file()
+
+
+def test_where_everything_would_be_withheld_the_reason_is_said(tmp_path: Path) -> None:
+    table = pd.DataFrame({"size": np.arange(8) / 2, "name": [f"x{i}" for i in range(8)]})
+    with pytest.raises(SourceError, match="nothing to learn from 8 rows.*min_frequency"):
+        vs.fit(table, store=tmp_path, progress=False)

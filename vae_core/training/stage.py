@@ -153,7 +153,11 @@ def encode_snapshot(
     table = rows_where(dataset, snapshot_rows.for_codec(rows, config.seed))
     codec = Codec.fit(table, schema, config.codec, seed=config.seed, first=first)
     if not codec.sub_columns:
-        raise SourceError("nothing to learn: every column is an identifier, free text, constant or empty")
+        raise SourceError(
+            f"nothing to learn from {rows:,} rows: no column has two values that may be given, as levels of fewer than "
+            f"{config.codec.min_frequency} rows and the {config.codec.extremes - 1} smallest and largest numbers "
+            "are withheld; more rows, or a lower training.codec.min_frequency and extremes, would help"
+        )
     return codec, *snapshot_rows.encode(dataset, codec, rows), holdout
 
 
