@@ -109,6 +109,40 @@ def test_parts_of_timestamps_on_either_side(fit, random_codes):
     assert ("slot " + local["when"].dt.hour.astype(str) == local["slot"])[~summer].all()
 
 
+def test_numbers_that_only_name_something_are_put_in_the_order_of_what_they_determine(fit, random_codes):
+    """Schools are numbered at random; years, hours and post codes aren't, and stay numbers."""
+    rng = np.random.default_rng(0)
+    school, hour, year = rng.integers(0, 200, ROWS), rng.integers(0, 168, ROWS), rng.integers(1800, 2000, ROWS)
+    private, post = rng.integers(0, 3, 200), np.repeat(np.arange(10), 20)
+    table = pa.table(
+        {
+            "school": pa.array([None if s == 3 else s + 1_000 for s in school]),
+            "private": np.array(["no", "partly", "yes"])[private][school],
+            "hour of the week": hour,
+            "hour": hour % 24,
+            "post code": school[::-1] + 8_000,
+            "town": post[school[::-1]],
+            "year": year,
+            "founded": (year > 1800).astype(np.int64),
+        }
+    )
+    codec = fit(table)
+    coarse = {
+        s.name: s.ordered for s in codec.sub_columns if s.name in ("school", "hour of the week", "post code", "year")
+    }
+    assert [name for name, ordered in coarse.items() if not ordered] == ["school"]
+    encoded = codec.encode(table)
+    places = [s.name for s in codec.sub_columns]
+    kinds = pd.DataFrame({"coarse": encoded.codes[:, places.index("school")], "private": table["private"].to_pandas()})
+    assert (kinds.groupby("coarse")["private"].nunique() <= 2).all()
+    for codes in (encoded.codes, random_codes(codec, 3_000)):
+        decoded = codec.decode(codes, np.zeros((len(codes), codec.positions), np.float32), 0)
+        assert decoded.schema.field("school").type == pa.int64()
+        assert pairs(decoded, "school", "private") <= pairs(table, "school", "private")
+    again = codec.decode(encoded.codes, np.zeros((ROWS, codec.positions), np.float32), 0)
+    assert again["school"].equals(table["school"].combine_chunks())
+
+
 def test_what_is_never_drawn_tells_nothing(fit, random_codes):
     """Midnight, the time of all moments, is no code that another column could follow from; nor is a single value."""
     rng = np.random.default_rng(0)

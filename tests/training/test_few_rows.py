@@ -37,5 +37,5 @@ def test_a_table_of_a_few_rows(rows: int, tmp_path: Path) -> None:
 
 def test_where_everything_would_be_withheld_the_reason_is_said(tmp_path: Path) -> None:
     table = pd.DataFrame({"size": np.arange(8) / 2, "name": [f"x{i}" for i in range(8)]})
-    with pytest.raises(SourceError, match="nothing to learn from 8 rows.*min_frequency"):
+    with pytest.raises(SourceError, match=r"nothing to learn from 8 rows.*min_frequency"):
         vs.fit(table, store=tmp_path, progress=False)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from vae_core.codec.storage import Array
+
+_TOLD = 0.5  # of what numbers determine: where neighbours tell as much, the numbers are more than names
+_STRAY = 5  # numbers that say something else than most, at least
 
 
 def order_levels(leaves: Array, count: int, others: list[tuple[Array, int]]) -> Array:
@@ -30,15 +35,47 @@ def order_levels(leaves: Array, count: int, others: list[tuple[Array, int]]) -> 
     return np.lexsort((np.arange(count), -frequency, modal))
 
 
+def names_only(ids: Array, tables: list[Array]) -> bool:
+    """Whether numbers name something: what they determine is spread over them as if they had been shuffled.
+
+    Neither a number's neighbour tells half of it, as it does of months, nor does a group of neighbours, as of ages.
+
+    Args:
+        ids: place in `tables` of each number in ascending order, int [n], -1 for none.
+        tables: for each column that the numbers determine, its value of each, -1 for none.
+    """
+    known = np.flatnonzero(ids >= 0)
+    group = np.arange(len(known)) * max(1, math.isqrt(len(known))) // max(1, len(known))
+    found = False
+    for table in tables:
+        _, value = np.unique(table[ids[known]], return_inverse=True)
+        if len(value) - np.bincount(value).max(initial=0) < _STRAY:
+            continue
+        if max(_told(group, value), _told(value[:-1], value[1:])) > _TOLD:
+            return False
+        found = True
+    return found
+
+
+def _told(x: Array, y: Array) -> float:
+    """Mutual information of x and y, less what chance gives, as a share of the entropy of y."""
+    size = int(y.max()) + 1
+    joint = np.bincount(x * size + y, minlength=(int(x.max()) + 1) * size).reshape(-1, size)
+    other = _entropy(joint.sum(axis=0))
+    return _information(joint) / other if other > 0 else 0.0
+
+
 def _association(joint: Array) -> float:
-    """Mutual information of counts, less what chance gives (Miller 1955), over the root of both entropies."""
-    total = joint.sum()
+    """Mutual information of counts, less what chance gives, over the root of both entropies."""
+    own, other = _entropy(joint.sum(axis=1)), _entropy(joint.sum(axis=0))
+    return _information(joint) / math.sqrt(own * other) if own > 0 and other > 0 else 0.0
+
+
+def _information(joint: Array) -> float:
+    """Mutual information of counts in nats, less what chance gives (Miller 1955)."""
     rows, columns = joint.sum(axis=1), joint.sum(axis=0)
-    own, other = _entropy(rows), _entropy(columns)
-    if own <= 0 or other <= 0:
-        return 0.0
-    chance = (np.count_nonzero(rows) - 1) * (np.count_nonzero(columns) - 1) / (2 * total)
-    return float((own + other - _entropy(joint.ravel()) - chance) / np.sqrt(own * other))
+    chance = (np.count_nonzero(rows) - 1) * (np.count_nonzero(columns) - 1) / (2 * joint.sum())
+    return _entropy(rows) + _entropy(columns) - _entropy(joint.ravel()) - float(chance)
 
 
 def _entropy(counts: Array) -> float:

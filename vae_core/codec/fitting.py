@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from vae_core.codec import storage
-from vae_core.codec.association import order_levels
+from vae_core.codec.association import names_only, order_levels
 from vae_core.codec.dependencies import Candidate, Dependency, find
-from vae_core.codec.forms import Form, Leaves, Values, sorted_levels
+from vae_core.codec.forms import Form, IntegerForm, Leaves, LevelForm, Values, sorted_levels
 from vae_core.codec.gaussian import Gaussian
 from vae_core.codec.joints import Joining, find_joints
 from vae_core.codec.layout import Layout
@@ -145,11 +145,47 @@ def fit_parts(
             source.leaves, source.mass = NumericLeaves.fit(
                 np.asarray(source.uniques), source.counts, config, closed=True
             )
+    related = {k for r in relations for k in (r.column, *r.sources)}
+    forms = forms | _name_keys(
+        drafts, {k: form for k, form in forms.items() if k not in related}, arrays, schema, config
+    )
     forms = forms | _split_weeks(drafts, forms, arrays, schema, config)
     _order(drafts, config)
     parts, subs = _build(drafts, schema, config)
     joints = find_joints(parts, lambda k: drafts[k].leaf_of_id()[drafts[k].ids], subs, config.joint_codes)
     return forms, parts, Joining(tuple(subs), joints), [draft.withheld(config) for draft in drafts]
+
+
+def _name_keys(
+    drafts: list[_Draft], forms: dict[int, Form], arrays: dict[int, pa.Array], schema: Schema, config: CodecConfig
+) -> dict[int, Form]:
+    """Make levels of integers that only name something, such as schools; the forms that changed.
+
+    They determine what is known of it, and their neighbours are no more alike than others.
+    """
+    changed: dict[int, Form] = {}
+    for a, draft in enumerate(drafts):
+        form = forms.get(draft.column)
+        if not isinstance(form, IntegerForm) or not draft.measured or draft.leaves.size <= config.split_above:
+            continue
+        said = [
+            draft.dependency.table
+            for draft in drafts
+            if draft.dependency is not None
+            and draft.dependency.determinants == (a,)
+            and len(draft.uniques) <= config.split_above
+        ]
+        if not names_only(draft.exact[:-1], said):
+            continue
+        levels = LevelForm(form.type)
+        (named,) = _drafts(draft.column, levels, arrays[draft.column], None, schema, config)
+        kept = named.leaf_of_id() < len(named.leaves.values) if isinstance(named.leaves, Levels) else np.zeros(0, bool)
+        if named.counts[~kept[:-1]].sum() > _POOLED_ROWS * len(named.ids):
+            continue
+        kept[-1] = True  # missing
+        named.exact = np.where(kept, draft.exact, -1)
+        drafts[a], changed[draft.column] = named, levels
+    return changed
 
 
 def _split_weeks(
@@ -239,11 +275,13 @@ def _order(drafts: list[_Draft], config: CodecConfig) -> None:
     others = []
     split = []
     for draft in drafts:
-        if draft.dependency or draft.gaussian or draft.constant:
+        if draft.gaussian or draft.constant:
             continue
         size = draft.leaves.size + (draft.nulls > 0)
         if size <= config.split_above:
             others.append((draft.leaf_of_id()[draft.ids], size))
+        elif draft.dependency:
+            continue
         elif isinstance(draft.leaves, Levels) and not _is_ordered(draft.leaves.values.type):
             split.append(draft)
     for draft in split:  # their order is free
@@ -255,7 +293,9 @@ def _order(drafts: list[_Draft], config: CodecConfig) -> None:
 
 
 def _is_ordered(kind: pa.DataType) -> bool:
-    return bool(storage.is_integral(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+    """Whether levels of this type have an order that means something; integers that are levels only name something."""
+    whole = storage.is_integral(kind) and not pa.types.is_integer(kind)
+    return bool(whole or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
 def _build(
