@@ -166,7 +166,8 @@ def _name_keys(
     changed: dict[int, Form] = {}
     for a, draft in enumerate(drafts):
         form = forms.get(draft.column)
-        if not isinstance(form, IntegerForm) or not draft.measured or draft.leaves.size <= config.split_above:
+        number = isinstance(form, IntegerForm) and draft.measured and not pa.types.is_uint64(form.type)
+        if form is None or not number or draft.leaves.size <= config.split_above:
             continue
         said = [
             draft.dependency.table
