@@ -15,8 +15,9 @@ import pyarrow as pa
 from vae_core import calendar_text
 from vae_core.codec import storage
 from vae_core.codec.arithmetic import find_arithmetic
+from vae_core.codec.drafts import Withheld
 from vae_core.codec.fillers import Filler
-from vae_core.codec.fitting import Withheld, fit_parts
+from vae_core.codec.fitting import fit_parts
 from vae_core.codec.forms import Form, IntegerForm
 from vae_core.codec.joints import Joining, Joint
 from vae_core.codec.kinds import column_from_dict, fit_column

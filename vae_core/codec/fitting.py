@@ -3,122 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 
 from vae_core.codec import storage
 from vae_core.codec.association import names_only, order_levels
-from vae_core.codec.dependencies import Candidate, Dependency, find
-from vae_core.codec.forms import Form, IntegerForm, Leaves, LevelForm, Values, sorted_levels
+from vae_core.codec.dependencies import Dependency, find
+from vae_core.codec.drafts import POOLED_ROWS, Draft, Withheld, draft_parts
+from vae_core.codec.forms import Form, IntegerForm, Leaves, LevelForm
 from vae_core.codec.gaussian import Gaussian
 from vae_core.codec.joints import Joining, find_joints
 from vae_core.codec.layout import Layout
-from vae_core.codec.leaves import NumericLeaves, value_limits
+from vae_core.codec.leaves import NumericLeaves
 from vae_core.codec.levels import Levels
 from vae_core.codec.pairs import find_pairs
 from vae_core.codec.parts import GaussianPart, Part, SubColumn
 from vae_core.codec.relations import Relation, numbers
 from vae_core.codec.seasons import YEARS, spans
-from vae_core.codec.storage import Array, Bools
+from vae_core.codec.storage import Array
 from vae_core.codec.temporal import WEEK, CalendarForm, years
 from vae_core.config import CodecConfig
-from vae_core.schema import Kind, Schema
-
-_LOOSE_ROWS = 0.005  # share of rows that a numeric determinant may move to its nearest atom
-_POOLED_ROWS = 0.05  # share of rows whose level is pooled, past which a part determines nothing
-_MEASURED = (Kind.INTEGER, Kind.REAL, Kind.DECIMAL)
-
-
-@dataclass(frozen=True)
-class Withheld:
-    """What is never given of a part, for it would point at a few rows.
-
-    Attributes:
-        name: of the part: its column, or `column.part`.
-        levels: how many levels are too rare.
-        level_rows: rows that have one of them.
-        extreme_rows: rows whose number lies beyond the extremes.
-    """
-
-    name: str
-    levels: int
-    level_rows: int
-    extreme_rows: int
-
-
-@dataclass(eq=False)
-class _Draft:
-    """A part while it is being fitted: `ids` are the indices of each row's value in `uniques`, the last one missing."""
-
-    column: int
-    name: str
-    ids: Array
-    uniques: Values
-    counts: Array
-    nulls: int
-    alone: bool
-    gaussian: bool
-    measured: bool  # whether values that are near each other mean nearly the same
-    leaves: Leaves
-    mass: Array
-    exact: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # leaf id of each id, as a determinant
-    dependency: Dependency | None = None
-    spans: Array | None = None  # of weeks of the year
-
-    @property
-    def constant(self) -> bool:
-        """Whether one value only is ever given."""
-        return not self.leaves.positioned and int(self.leaves.allowed.sum()) == 1
-
-    def leaf_of_id(self) -> Array:
-        """Leaf of each unique value, and of missing."""
-        return np.append(self.leaves.encode(self.uniques), self.leaves.size)
-
-    def candidate(self, carrier: bool) -> Candidate:
-        """The part as both ends of a dependency; sets `exact`.
-
-        Args:
-            carrier: whether the part says where its column is missing, which a constant one tells if anything.
-        """
-        exact = self.leaf_of_id()
-        if isinstance(self.leaves, Levels):
-            exact[:-1][exact[:-1] >= len(self.leaves.values)] = -1
-            limit = _POOLED_ROWS
-            beyond = np.zeros(len(self.uniques), dtype=bool)
-        else:
-            same = self.leaves.is_atom(exact[:-1])
-            given = self.leaves.decode(exact[:-1])
-            same &= (given == self.uniques) | (np.isnan(given) & np.isnan(np.asarray(self.uniques)))
-            exact[:-1][~same] = -1
-            limit = _LOOSE_ROWS
-            low, high = self.leaves.limits
-            beyond = (self.uniques < low) | (self.uniques > high)  # such are never given
-        atoms = np.unique(exact[exact >= 0])
-        exact[exact >= 0] = np.searchsorted(atoms, exact[exact >= 0])  # bins, which are to go, are not counted
-        loose = self.counts[(exact[:-1] < 0) & ~beyond].sum()
-        told = not self.constant or (carrier and self.nulls > 0)
-        source = told and not self.gaussian and loose <= limit * len(self.ids)
-        dependent = not self.gaussian and (self.alone or not self.nulls)
-        size = len(self.uniques) + (self.nulls > 0)
-        self.exact = exact
-        leaves = exact[self.ids] if source else None
-        return Candidate(self.ids, size, leaves, len(atoms), dependent, self._numbers() if self.measured else None)
-
-    def withheld(self, config: CodecConfig) -> Withheld:
-        """What is never given."""
-        if isinstance(self.leaves, Levels):
-            rare = self.counts < config.min_frequency if self.leaves.pooled else np.zeros(0, dtype=bool)
-            return Withheld(self.name, int(rare.sum()), int(self.counts[: len(rare)][rare].sum()), 0)
-        uniques = np.asarray(self.uniques)
-        known = ~np.isnan(uniques)
-        low, high = value_limits(uniques[known], self.counts[known], config.extremes)
-        return Withheld(self.name, 0, 0, int(self.counts[(uniques < low) | (uniques > high)].sum()))
-
-    def _numbers(self) -> Array | None:
-        numbers = np.asarray(self.uniques).astype(np.float64)
-        return np.append(numbers, np.inf) if np.isfinite(numbers).all() else None
+from vae_core.schema import Schema
 
 
 def fit_parts(
@@ -133,7 +40,7 @@ def fit_parts(
     drafts = [
         draft
         for index, form in forms.items()
-        for draft in _drafts(index, form, arrays[index], rests.get(index), schema, config)
+        for draft in draft_parts(index, form, arrays[index], rests.get(index), schema, config)
     ]
     candidates = [draft.candidate(k == _carrier(drafts, draft.column)) for k, draft in enumerate(drafts)]
     found = find(candidates)
@@ -157,7 +64,7 @@ def fit_parts(
 
 
 def _name_keys(
-    drafts: list[_Draft], forms: dict[int, Form], arrays: dict[int, pa.Array], schema: Schema, config: CodecConfig
+    drafts: list[Draft], forms: dict[int, Form], arrays: dict[int, pa.Array], schema: Schema, config: CodecConfig
 ) -> dict[int, Form]:
     """Make levels of integers that only name something, such as schools; the forms that changed.
 
@@ -170,18 +77,19 @@ def _name_keys(
         if form is None or not number or draft.leaves.size <= config.split_above:
             continue
         said = [
-            draft.dependency.table
-            for draft in drafts
-            if draft.dependency is not None
-            and draft.dependency.determinants == (a,)
-            and len(draft.uniques) <= config.split_above
+            other.dependency.table
+            for other in drafts
+            if other.dependency is not None
+            and other.dependency.determinants == (a,)
+            and len(other.uniques) <= config.split_above
         ]
         if not names_only(draft.exact[:-1], said):
             continue
         levels = LevelForm(form.type)
-        (named,) = _drafts(draft.column, levels, arrays[draft.column], None, schema, config)
-        kept = named.leaf_of_id() < len(named.leaves.values) if isinstance(named.leaves, Levels) else np.zeros(0, bool)
-        if named.counts[~kept[:-1]].sum() > _POOLED_ROWS * len(named.ids):
+        (named,) = draft_parts(draft.column, levels, arrays[draft.column], None, schema, config)
+        assert isinstance(named.leaves, Levels)
+        kept = named.leaf_of_id() < len(named.leaves.values)
+        if named.counts[~kept[:-1]].sum() > POOLED_ROWS * len(named.ids):
             continue
         kept[-1] = True  # missing
         named.exact = np.where(kept, draft.exact, -1)
@@ -190,7 +98,7 @@ def _name_keys(
 
 
 def _split_weeks(
-    drafts: list[_Draft], forms: dict[int, Form], arrays: dict[int, pa.Array], schema: Schema, config: CodecConfig
+    drafts: list[Draft], forms: dict[int, Form], arrays: dict[int, pa.Array], schema: Schema, config: CodecConfig
 ) -> dict[int, Form]:
     """Replace weeks by years and weeks of the year, which say what comes back every year; the forms that changed.
 
@@ -207,7 +115,7 @@ def _split_weeks(
         if at in told or drafts[at].dependency is not None or not YEARS <= count <= most:
             continue
         changed[index] = form.by_year()
-        new = _drafts(index, changed[index], arrays[index], None, schema, config)[:2]
+        new = draft_parts(index, changed[index], arrays[index], None, schema, config)[:2]
         for draft in new:
             draft.leaves, draft.mass = NumericLeaves.fit(np.asarray(draft.uniques), draft.counts, config, closed=True)
         year, week = (draft.leaf_of_id()[draft.ids[draft.ids < len(draft.uniques)]] for draft in new)
@@ -220,58 +128,7 @@ def _split_weeks(
     return changed
 
 
-def _drafts(
-    index: int, form: Form, array: pa.Array, rest: Array | None, schema: Schema, config: CodecConfig
-) -> list[_Draft]:
-    name = schema.columns[index].name
-    wants_gaussian = schema.columns[index].likelihood == "gaussian"
-    missing = storage.missing_mask(array)
-    drafts = []
-    for suffix, values in zip(form.parts, form.split(array) if rest is None else [rest], strict=True):
-        gaussian = wants_gaussian and not isinstance(values, pa.Array) and len(form.parts) == 1
-        ids, uniques, counts = factorise(values, missing)
-        leaves: Leaves
-        if isinstance(values, pa.Array):
-            leaves, mass = Levels.fit(uniques, counts, config.min_frequency)
-        else:
-            leaves, mass = NumericLeaves.fit(uniques, counts, config)
-        label = f"{name}.{suffix}" if suffix else name
-        alone = len(form.parts) == 1
-        measured = schema.columns[index].kind in _MEASURED and not isinstance(values, pa.Array)
-        drafts.append(
-            _Draft(index, label, ids, uniques, counts, array.null_count, alone, gaussian, measured, leaves, mass)
-        )
-    return drafts
-
-
-def factorise(values: Values, missing: Bools | None) -> tuple[Array, Values, Array]:
-    """Ids int32 [n] (missing gets the number of uniques), sorted distinct values (NaN last) and the rows of each."""
-    uniques: Values
-    present = values
-    if missing is not None:
-        present = values.filter(pa.array(~missing)) if isinstance(values, pa.Array) else values[~missing]
-    if isinstance(present, pa.Array):
-        encoded = present if pa.types.is_dictionary(present.type) else present.dictionary_encode()
-        found = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32)
-        rows = np.bincount(found, minlength=len(encoded.dictionary))
-        order = sorted_levels(encoded.dictionary).to_numpy(zero_copy_only=False)
-        order = order[rows[order] > 0]
-        rank = np.zeros(len(rows), dtype=np.int32)
-        rank[order] = np.arange(len(order))
-        found, uniques, counts = rank[found], encoded.dictionary.take(pa.array(order)), rows[order]
-    else:
-        import pandas as pd  # only here: generation, which never fits, starts 0.3 s sooner without it
-
-        found, uniques = pd.factorize(present, sort=True, use_na_sentinel=False)
-        counts = np.bincount(found, minlength=len(uniques))
-    if missing is None:
-        return found.astype(np.int32), uniques, counts
-    ids = np.full(len(missing), len(counts), dtype=np.int32)
-    ids[~missing] = found
-    return ids, uniques, counts
-
-
-def _order(drafts: list[_Draft], config: CodecConfig) -> None:
+def _order(drafts: list[Draft], config: CodecConfig) -> None:
     """Put the many levels of a split part in the order of what they go with."""
     others = []
     split = []
@@ -281,9 +138,7 @@ def _order(drafts: list[_Draft], config: CodecConfig) -> None:
         size = draft.leaves.size + (draft.nulls > 0)
         if size <= config.split_above:
             others.append((draft.leaf_of_id()[draft.ids], size))
-        elif draft.dependency:
-            continue
-        elif isinstance(draft.leaves, Levels) and not _is_ordered(draft.leaves.values.type):
+        elif not draft.dependency and isinstance(draft.leaves, Levels) and not _is_ordered(draft.leaves.values.type):
             split.append(draft)
     for draft in split:  # their order is free
         assert isinstance(draft.leaves, Levels)
@@ -300,7 +155,7 @@ def _is_ordered(kind: pa.DataType) -> bool:
 
 
 def _build(
-    drafts: list[_Draft], schema: Schema, config: CodecConfig
+    drafts: list[Draft], schema: Schema, config: CodecConfig
 ) -> tuple[list[Part | GaussianPart], list[SubColumn]]:
     subs: list[SubColumn] = []
     parts: list[Part | GaussianPart] = []
@@ -342,13 +197,13 @@ def _build(
     return parts, _distinct_names(subs)
 
 
-def _carrier(drafts: list[_Draft], column: int) -> int:
+def _carrier(drafts: list[Draft], column: int) -> int:
     """The draft of a column that says where the column is missing: the first that is not constant, if one isn't."""
     own = [k for k, draft in enumerate(drafts) if draft.column == column]
     return next((k for k in own if not drafts[k].constant), own[0])
 
 
-def _gaussian(draft: _Draft, first: int, position: int, value: int, config: CodecConfig) -> GaussianPart:
+def _gaussian(draft: Draft, first: int, position: int, value: int, config: CodecConfig) -> GaussianPart:
     uniques, counts = np.asarray(draft.uniques), draft.counts
     finite = ~np.isnan(uniques)
     nan = not bool(finite.all())
@@ -357,7 +212,7 @@ def _gaussian(draft: _Draft, first: int, position: int, value: int, config: Code
     return GaussianPart(draft.column, law, subs, position, value, nan and not draft.nulls)
 
 
-def _looked_up(draft: _Draft, sources: list[_Draft]) -> tuple[Leaves, Array]:
+def _looked_up(draft: Draft, sources: list[Draft]) -> tuple[Leaves, Array]:
     """The leaves of a dependent part, and its leaf for each (pair of) leaf of its determinants, missing included."""
     assert draft.dependency is not None
     axes = []

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from scipy.special import ndtri
 
 from vae_core.codec import storage
-from vae_core.codec.fitting import factorise
+from vae_core.codec.drafts import factorise
 from vae_core.codec.forms import DecimalForm, FloatForm, Form, IntegerForm, LevelForm, is_text, level_type
 from vae_core.codec.grid import Grid
 from vae_core.codec.storage import Array, Bools

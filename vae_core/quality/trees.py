@@ -14,6 +14,9 @@ MAX_LEVELS = 250
 MAX_CELLS = 2_000_000
 """Rows times columns that one model is fitted on, at most: bounds the time on wide tables."""
 
+STOPPABLE = 200
+"""Rows from which on a tenth of them tells when to stop."""
+
 
 def matrix(frame: Frame, columns: list[int]) -> Floats:
     """Float64 [n, c] of the columns at `columns`, NaN for missing."""
@@ -23,10 +26,6 @@ def matrix(frame: Frame, columns: list[int]) -> Floats:
 def rows_for(columns: int) -> int:
     """Rows that a model on so many columns is fitted on, at most."""
     return max(2_000, MAX_CELLS // max(1, columns))
-
-
-STOPPABLE = 200
-"""Rows from which on a tenth of them tells when to stop."""
 
 
 def classifier(frame: Frame, columns: list[int], rows: int, seed: int) -> Any:
