@@ -89,6 +89,18 @@ def test_what_is_not_defined_is_not_averaged() -> None:
     assert null_errors(frames["a"], frames["b"])["gone"] == 1
 
 
+def test_a_column_of_one_moment_has_trends() -> None:
+    """Ten bins around 1e18 ns can't be told apart."""
+    n = 60
+    word = np.array(["a", "b", "c"])[np.arange(n) % 3]
+    days = (np.datetime64("2002-07-11", "ms") + np.arange(n).astype("timedelta64[D]")).astype("datetime64[ms]")
+    real, synthetic = pa.table({"day": days, "word": word}), pa.table({"day": np.full(n, days[0]), "word": word})
+    frames = prepare({"a": real, "b": synthetic}, schema_of(real))
+    assert trend_errors(frames["b"], frames["b"]).mean == pytest.approx(0)
+    assert trend_errors(frames["a"], frames["b"]).mean == pytest.approx(trend_errors(frames["b"], frames["a"]).mean)
+    assert trend_errors(frames["a"], frames["b"]).mean > 0.5
+
+
 def test_wide_tables_are_sampled_with_the_mean_kept(monkeypatch: pytest.MonkeyPatch, frames: Frames) -> None:
     whole = trend_errors(frames["train"], frames["independent"])
     monkeypatch.setattr(fidelity, "MAX_TABLES", 40)
