@@ -149,6 +149,7 @@ class TrainingConfig(_Strict):
     free_nats: float = Field(2.5, ge=0, description="floor on the KL, in nats a row")
     holdout: float = Field(0.1, gt=0, lt=0.5, description="share of the rows held out, at most 20,000 rows")
     device: Device = "auto"
+    discriminator: bool = Field(True, description="learn which rows are drawn too often, and draw those again")
     privacy: PrivacyConfig | None = Field(None, description="differential privacy; needs the extra `privacy`")
     codec: CodecConfig = Field(default_factory=CodecConfig)
 

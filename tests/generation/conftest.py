@@ -73,7 +73,8 @@ def model(flights: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Artifa
         (folder / "data").mkdir()
         pq.write_table(flights, folder / "data" / "part-00000.parquet")
         (folder / "schema.json").write_text(json.dumps(schema.to_dict()))
-    config = TrainingConfig(max_steps=150, hidden=32, latent_dim=4, device="cpu", codec=CodecConfig(max_leaves=64))
+    training = TrainingConfig(max_steps=150, hidden=32, latent_dim=4, device="cpu", codec=CodecConfig(max_leaves=64))
+    config = training.model_copy(update={"discriminator": False})  # test_redrawing.py has one
     trained = train(store.open("snapshots", "flights"), config, store, "flights")
     return export(trained)
 

@@ -225,21 +225,41 @@ class Codec:
     def decode_columns(self, codes: Array, position: Array | None, first_row: int, seed: int = 0) -> list[pa.Array]:
         """As `decode`, but columns of known values stay dictionary arrays: all that a Parquet writer needs."""
         plain = self.joining.split(codes)
-        leaves = self._leaves(plain)
-        arrays: dict[int, pa.Array] = {}
+        arrays = self._learned(plain, self.leaves(plain), position, range(len(self.forms)))
         for column, form in enumerate(self.forms):
             if not isinstance(form, Form):
                 arrays[column] = form.fill(first_row, len(codes), seed)
-            elif column not in self._relation_of:
-                arrays[column] = self._array(column, plain, leaves, position, arrays)
-        put_in_order(arrays, self.orders)
-        for relation in self.relations:  # a column's sources come before it
-            arrays[relation.column] = self._array(relation.column, plain, leaves, position, arrays)
         fields = zip(self.schema.columns, self.schema.arrow, strict=True)
         return [
             arrays[k] if column.text is None else calendar_text.write(arrays[k], column.text, field.type)
             for k, (column, field) in enumerate(fields)
         ]
+
+    def related(self, plain: Array, leaves: Mapping[int, Array], position: Array | None) -> dict[int, Array]:
+        """The numbers or ticks [n] of each column that a relation makes, 0 where it is missing.
+
+        Args:
+            plain: codes [sub-columns of the parts, n].
+            leaves: of these.
+            position: as `decode` takes it.
+        """
+        needed = {k for relation in self.relations for k in (relation.column, *relation.sources)}
+        needed |= {column for order in self.orders for column in order[:2]}
+        arrays = self._learned(plain, leaves, position, needed)
+        return {relation.column: numbers(arrays[relation.column]) for relation in self.relations}
+
+    def _learned(
+        self, plain: Array, leaves: Mapping[int, Array], position: Array | None, columns: Collection[int]
+    ) -> dict[int, pa.Array]:
+        """Those of `columns` that are learned; with relations and orders, all columns that these are about."""
+        arrays: dict[int, pa.Array] = {}
+        for column in self._parts_of:
+            if column in columns and column not in self._relation_of:
+                arrays[column] = self._array(column, plain, leaves, position, arrays)
+        put_in_order(arrays, self.orders)
+        for relation in self.relations:  # a column's sources come before it
+            arrays[relation.column] = self._array(relation.column, plain, leaves, position, arrays)
+        return arrays
 
     def _array(
         self, column: int, plain: Array, leaves: Mapping[int, Array], position: Array | None, said: dict[int, pa.Array]
@@ -315,7 +335,7 @@ class Codec:
                 part.encode(values, missing, plain.T, reals)
         return self.joining.join(plain.T)
 
-    def _leaves(self, plain: Array) -> dict[int, Array]:
+    def leaves(self, plain: Array) -> dict[int, Array]:
         """Leaf of each row for each part that has leaves, of plain codes [sub-columns of the parts, n].
 
         Determinants are never dependent themselves.

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 17
 IR_VERSION = 8
+DOMAINS = {"ai.onnx.ml": 5}
 
 FLOAT, INT32 = TensorProto.FLOAT, TensorProto.INT32
 
@@ -65,9 +66,9 @@ class GraphBuilder:
     def build(self, metadata: dict[str, str]) -> onnx.ModelProto:
         """The checked model with `metadata` as its metadata_props."""
         graph = helper.make_graph(self.nodes, self.name, self.inputs, self.outputs, self.weights)
-        model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="vaesynth", ir_version=IR_VERSION
-        )
+        used = {"": OPSET} | {node.domain: DOMAINS[node.domain] for node in self.nodes if node.domain}
+        opsets = [helper.make_opsetid(domain, version) for domain, version in used.items()]
+        model = helper.make_model(graph, opset_imports=opsets, producer_name="vaesynth", ir_version=IR_VERSION)
         helper.set_model_props(model, metadata)
         onnx.checker.check_model(model, full_check=True)
         return model

@@ -3,20 +3,19 @@
 Philox (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") maps a 256-bit counter through a bijection
 that a 128-bit key selects. Here the key is the seed, and the counter's four 64-bit words are, from the highest,
 
-    (block, stream, position, position)
+    (block, stream, attempt, position)
 
-where `stream` numbers the kind of noise (z, u, eps) and the two lowest words count up from zero while numbers are
-drawn. A stream would have to draw 2^128 counters before it carried into the word of the next one, so no two streams of
-a seed ever meet on a counter, and a bijection never repeats an output. Other seeds are other keys: other bijections.
+where `stream` numbers the kind of noise (z, u, eps, and the chances below which a row isn't kept), `attempt` is 0
+unless the block's rows are proposed again, and the lowest word counts up from zero while numbers are drawn. A stream
+would have to draw 2^64 counters before it met the next attempt's, and 2^128 before it met another kind's, so no two
+streams of a seed ever meet on a counter, and a bijection never repeats an output. Other seeds are other keys: other
+bijections.
 
 So row i of seed s is a function of (s, i) alone: i // BLOCK chooses the streams, i % BLOCK the row in them.
 
-A row that is drawn again (see `Sampler`) has a stream for every attempt, of a fourth kind, whose words are
+A row that is drawn again by itself (see `Sampler`) has a stream for every attempt, of a kind of its own. Its words are
 
     (row, stream, attempt, position)
-
-It would have to draw 2^64 counters before it met the next attempt's, and draws some dozens. The fourth kind is in the
-same word as the others, so it meets none of them.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ import numpy.typing as npt
 from vae_core.errors import ConfigError
 
 BLOCK = 8192
-_Z, _U, _EPS, _AGAIN = range(4)
+_Z, _U, _EPS, _AGAIN, _CHANCE = range(5)
 _BUFFERED = 4  # numbers that Philox makes at once
 
 
@@ -45,7 +44,7 @@ class Noise(NamedTuple):
         return Noise(self.z[start:stop], self.u[start:stop], self.eps[start:stop])
 
 
-def noise(seed: int, block: int, latent: int, uniforms: int, normals: int) -> Noise:
+def noise(seed: int, block: int, latent: int, uniforms: int, normals: int, attempt: int = 0) -> Noise:
     """Draw the noise of the BLOCK rows that start at row `block * BLOCK`.
 
     Args:
@@ -54,21 +53,27 @@ def noise(seed: int, block: int, latent: int, uniforms: int, normals: int) -> No
         latent: columns of z.
         uniforms: columns of u, one a sub-column. Multiples of 2^-24, so never 1.0.
         normals: columns of eps, one a Gaussian sub-column.
+        attempt: 0 to 2^64 - 1; how often the rows were proposed before.
 
     Raises:
         ConfigError: the seed is out of range.
     """
     return Noise(
-        _stream(seed, block, _Z).standard_normal((BLOCK, latent), dtype=np.float32),
-        _stream(seed, block, _U).random((BLOCK, uniforms), dtype=np.float32),
-        _stream(seed, block, _EPS).standard_normal((BLOCK, normals), dtype=np.float32),
+        _stream(seed, block, _Z, attempt).standard_normal((BLOCK, latent), dtype=np.float32),
+        _stream(seed, block, _U, attempt).random((BLOCK, uniforms), dtype=np.float32),
+        _stream(seed, block, _EPS, attempt).standard_normal((BLOCK, normals), dtype=np.float32),
     )
+
+
+def chances(seed: int, block: int, attempt: int = 0) -> npt.NDArray[np.float32]:
+    """Draw a number in [0, 1) for each of a block's rows, float32 [BLOCK]: a row less likely to be kept isn't."""
+    return _stream(seed, block, _CHANCE, attempt).random(BLOCK, dtype=np.float32)
 
 
 def noise_again(
     seed: int, rows: npt.NDArray[np.int64], attempt: int, latent: int, uniforms: int, normals: int
 ) -> Noise:
-    """Draw the noise of rows that are drawn again.
+    """Draw the noise of rows that are drawn again by themselves.
 
     Args:
         seed: 0 to 2^128 - 1.

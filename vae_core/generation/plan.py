@@ -11,6 +11,7 @@ from vae_core import __version__
 from vae_core.codec.rare_rows import FILE as RARE_ROWS
 from vae_core.config import GenerationConfig
 from vae_core.errors import ArtifactError, ConfigError
+from vae_core.generation.discriminator import FILE as DISCRIMINATOR
 from vae_core.generation.parquet import ROW_GROUP, ParquetFile
 from vae_core.generation.partition import check_partitions
 from vae_core.generation.sampler import Sampler
@@ -34,7 +35,7 @@ def plan(model: Artifact, sampler: Sampler, config: GenerationConfig) -> Run:
         raise ArtifactError(f"{model.folder}: it has no {' and no '.join(sorted(missing))}; export the model first")
     check_partitions(sampler.codec, config.partition_by)
     size = whole_blocks(config.rows_per_shard) if config.rows_per_shard else rows_per_shard(sampler, config)
-    decisive = {"decoder.onnx", "codec.json", RARE_ROWS} & model.manifest["files"].keys()
+    decisive = {"decoder.onnx", "codec.json", DISCRIMINATOR, RARE_ROWS} & model.manifest["files"].keys()
     files = {file: model.manifest["files"][file]["sha256"] for file in decisive}
     identity = {
         "inputs": {"model": model.digest} | files,

@@ -16,20 +16,24 @@ from vae_core.codec import Codec, RareRows
 from vae_core.codec.rare_rows import FILE as RARE_ROWS
 from vae_core.config import Device
 from vae_core.errors import ArtifactError, InputError
-from vae_core.generation.noise import BLOCK, Noise, noise_again
+from vae_core.generation.discriminator import FILE as DISCRIMINATOR
+from vae_core.generation.discriminator import Discriminator
+from vae_core.generation.noise import BLOCK, Noise, chances, noise_again
 from vae_core.generation.noise import noise as draw
 from vae_core.generation.session import Graph
 from vae_core.store import Artifact
 
 _Floats = npt.NDArray[np.float32]
+_Rows = npt.NDArray[np.int64]
 BATCH = 2048
 _CHUNK = 4 * BLOCK
-ATTEMPTS = 16  # times that a row is drawn again, at most
+ATTEMPTS = 16  # times that a row is drawn again, at most, for being like a rare one
+PROPOSALS = 12  # times that it is drawn again before, at most, as the discriminator didn't keep it
 _FEW = 64  # rows decoded at once while few are drawn again
 
 
 class Redrawn(NamedTuple):
-    """Rows that were made, those of them that were drawn again, the draws that took, and those that stayed rare."""
+    """Rows that were made, those that would have been rare ones, all draws again, and rows that stayed rare."""
 
     rows: int
     first: int
@@ -37,17 +41,29 @@ class Redrawn(NamedTuple):
     stayed: int
 
 
+class _Drawn(NamedTuple):
+    """Rows: codes int32 [n, S], positions float32 [n, P]; which are to be drawn again, which only for being rare."""
+
+    codes: npt.NDArray[np.int32]
+    position: _Floats
+    again: _Rows
+    rare: _Rows
+
+
 class Sampler:
     """A trained model, ready to generate. Threads may share one; several at full speed need one each.
 
-    A row that is like rare rows of the source (see `RareRows`) is drawn again, with noise of its own number and
-    attempt: it depends on nothing else. After ATTEMPTS it stays as it is; a table of hardly any possible rows has such.
+    A row that is like rare rows of the source (see `RareRows`), or that the discriminator doesn't keep, is drawn again,
+    with noise of its own number and attempt: it depends on nothing else. The discriminator isn't asked
+    about the last of PROPOSALS, and after ATTEMPTS more the row stays as it is: a table of hardly any possible rows has
+    such.
 
     Attributes:
         model: the artifact that it was loaded from.
         codec: of the model.
         decoder: p(x|z) with the sampling inside.
         rare: the rows that are drawn again; `None` where the model has no such file.
+        discriminator: says which rows are kept; `None` where all are.
     """
 
     def __init__(
@@ -81,6 +97,13 @@ class Sampler:
         self.decoder.check_codec(self.codec)
         self.rare = _rare_rows(self.model)
         self._rejects = self.rare if reject else None
+        asked = DISCRIMINATOR in self.model.manifest["files"]
+        self.discriminator = Discriminator(self.model, self.codec, threads) if asked else None
+
+    @property
+    def _widths(self) -> tuple[int, int, int]:
+        """Of z, u and eps."""
+        return self.decoder.latent_dim, len(self.decoder.sub_columns), self.decoder.normals
 
     @cached_property
     def _redecoder(self) -> Graph:
@@ -212,53 +235,91 @@ class Sampler:
 
     def noise(self, rows: int, seed: int, first_row: int = 0) -> Noise:
         """Noise of rows `first_row` … `first_row + rows - 1`."""
-        size = self.decoder.latent_dim, len(self.decoder.sub_columns), self.decoder.normals
         parts = [
-            draw(seed, start // BLOCK, *size).cut(start % BLOCK, start % BLOCK + stop - start)
+            draw(seed, start // BLOCK, *self._widths).cut(start % BLOCK, start % BLOCK + stop - start)
             for start, stop in _pieces(first_row, first_row + rows)
-        ] or [draw(seed, 0, *size).cut(0, 0)]
+        ] or [draw(seed, 0, *self._widths).cut(0, 0)]
         return parts[0] if len(parts) == 1 else Noise(*(np.concatenate(field) for field in zip(*parts, strict=True)))
 
     def _codes(self, rows: int, seed: int, first_row: int) -> tuple[npt.NDArray[np.int32], _Floats]:
         """Codes int32 [rows, S] and positions float32 [rows, P]."""
-        codes, position, rare = self._decoded(rows, seed, first_row, self._rejects)
-        self._redraw(codes, position, rare, seed, first_row)
-        return codes, position
+        drawn = self._decoded(rows, seed, first_row, self._rejects)
+        self._redraw(drawn, seed, first_row, self._rejects)
+        return drawn.codes, drawn.position
 
-    def _decoded(
-        self, rows: int, seed: int, first_row: int, rejects: RareRows | None
-    ) -> tuple[npt.NDArray[np.int32], _Floats, npt.NDArray[np.int64]]:
-        """Codes and positions as they are first drawn, a block at a time; and which rows `rejects` has, int64 [r]."""
+    def _decoded(self, rows: int, seed: int, first_row: int, rejects: RareRows | None) -> _Drawn:
+        """Draw rows for the first time, a block at a time."""
         codes = np.empty((rows, len(self.decoder.sub_columns)), np.int32)
         position = np.empty((rows, len(self.decoder.position)), np.float32)
-        rare = [np.empty(0, np.int64)]
+        again, rare = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         for start, stop in _pieces(first_row, first_row + rows):
             part = slice(start - first_row, stop - first_row)
             self.decoder.decode(*self.noise(stop - start, seed, start), out=(codes[part], position[part]))
-            if rejects is not None:  # while the codes are in the cache
-                rare.append(part.start + rejects.find(self.codec.settled(codes[part], position[part])))
-        return codes, position, np.concatenate(rare)
+            if rejects is not None or self.discriminator is not None:  # while the codes are in the cache
+                chance = None
+                if self.discriminator is not None:
+                    chance = chances(seed, start // BLOCK)[start % BLOCK :][: stop - start]
+                found = self._refused(codes[part], position[part], chance, rejects)
+                again.append(part.start + found[0])
+                rare.append(part.start + found[1])
+        return _Drawn(codes, position, np.concatenate(again), np.concatenate(rare))
 
-    def _redraw(
-        self, codes: npt.NDArray[np.int32], position: _Floats, rare: npt.NDArray[np.int64], seed: int, first_row: int
-    ) -> Redrawn:
-        """Draw the rows `rare`, of those from `first_row` on, again, in place, until they are like no rare one."""
-        size = self.decoder.latent_dim, len(self.decoder.sub_columns), self.decoder.normals
-        first, draws, attempt = len(rare), 0, 0
-        while self.rare is not None and len(rare) and attempt < ATTEMPTS:
-            decoder = self._redecoder if len(rare) < self._batch // 2 else self.decoder
-            drawn = decoder.decode(*noise_again(seed, first_row + rare, attempt, *size))
-            codes[rare], position[rare] = drawn
-            draws, attempt = draws + len(rare), attempt + 1
-            rare = rare[self.rare.find(self.codec.settled(*drawn))]
-        return Redrawn(len(codes), first, draws, len(rare))
+    def _refused(
+        self, codes: npt.NDArray[np.int32], position: _Floats, chance: _Floats | None, rejects: RareRows | None
+    ) -> tuple[_Rows, _Rows]:
+        """Which rows are to be drawn again, and which of these only as they are like rare ones.
+
+        The others are those that the discriminator keeps with a probability of at most `chance` [n]; without, it isn't
+        asked.
+        """
+        rare = np.empty(0, np.int64) if rejects is None else rejects.find(self.codec.settled(codes, position))
+        if self.discriminator is None or chance is None:
+            return rare, rare
+        refused = self.discriminator.kept(codes, position) <= chance
+        only = rare[~refused[rare]]
+        refused[rare] = True
+        return np.flatnonzero(refused), only
+
+    def _redraw(self, first: _Drawn, seed: int, first_row: int, rejects: RareRows | None) -> Redrawn:
+        """Draw rows that are to be drawn again, of those from `first_row` on, in place, until none is left."""
+        codes, position, again, rare = first
+        draws, withheld = 0, [rare]
+        for attempt in range(-PROPOSALS if self.discriminator is not None else 0, 0 if rejects is None else ATTEMPTS):
+            if not len(again):
+                break
+            if attempt < 0:
+                noise, passed = self._proposed(first_row + again, attempt + PROPOSALS + 1, seed)
+                chance = passed if attempt < -1 else None  # the last one is taken
+            else:
+                noise, chance = noise_again(seed, first_row + again, attempt, *self._widths), None
+            decoder = self._redecoder if len(again) < self._batch // 2 else self.decoder
+            drawn = decoder.decode(*noise)
+            codes[again], position[again] = drawn
+            draws += len(again)
+            refused, rare = self._refused(*drawn, chance, rejects)
+            withheld.append(again[rare])
+            again = again[refused]
+        stayed = 0 if rejects is None else len(again)
+        return Redrawn(len(codes), len(np.unique(np.concatenate(withheld))), draws, stayed)
+
+    def _proposed(self, rows: _Rows, attempt: int, seed: int) -> tuple[Noise, _Floats]:
+        """Noise of `rows` [n], in order, at an attempt of their blocks, and the chances [n] that they have to pass.
+
+        Most rows of a block need it at first, and a whole block's is as fast as some dozen rows' by themselves.
+        """
+        blocks, starts = np.unique(rows // BLOCK, return_index=True)
+        parts = []
+        for block, own in zip(blocks.tolist(), np.split(rows % BLOCK, starts[1:]), strict=True):
+            drawn = draw(seed, block, *self._widths, attempt)
+            parts.append((*(field[own] for field in drawn), chances(seed, block, attempt)[own]))
+        z, u, eps, chance = (np.concatenate(field) for field in zip(*parts, strict=True))
+        return Noise(z, u, eps), chance
 
     def redrawn(self, rows: int, seed: int = 0) -> Redrawn:
-        """Count what `sample` draws again."""
+        """Count which rows `sample` draws again as they are like rare ones, and how many draws all of them take."""
         counts = np.zeros(4, np.int64)
         for start, stop in _pieces(0, rows):
-            codes, position, rare = self._decoded(stop - start, seed, start, self.rare)
-            counts += self._redraw(codes, position, rare, seed, start)
+            counts += self._redraw(self._decoded(stop - start, seed, start, self.rare), seed, start, self.rare)
         return Redrawn(*counts.tolist())
 
     def _table(self, codes: npt.NDArray[np.int32], position: _Floats, first_row: int, seed: int) -> pa.Table:

@@ -59,7 +59,8 @@ class Graph:
         self.provider = str(self._session.get_providers()[0])
         self._inputs = {value.name: value.shape for value in self._session.get_inputs()}
         properties = dict(self._session.get_modelmeta().custom_metadata_map)
-        _check_metadata(self.path, properties, {"model_digest": model.digest})
+        others = dict.fromkeys(("codec_digest", "latent_dim", "sub_columns", "position"))
+        check_metadata(self.path, properties, {"model_digest": model.digest, **others})
         self.codec_digest = properties["codec_digest"]
         self.latent_dim = int(properties["latent_dim"])
         self.sub_columns = [(str(c["name"]), int(c["size"])) for c in json.loads(properties["sub_columns"])]
@@ -151,9 +152,13 @@ class Graph:
                     outputs[name][start:stop] = value[: stop - start]
 
 
-def _check_metadata(path: Path, properties: dict[str, str], expected: dict[str, str]) -> None:
-    missing = {"format_version", "model_digest", "codec_digest", "latent_dim", "sub_columns", "position"}
-    missing -= properties.keys()
+def check_metadata(path: Path, properties: dict[str, str], expected: dict[str, str | None]) -> None:
+    """Make sure that a graph is one of this version, and that its metadata has the values of `expected`.
+
+    Raises:
+        ArtifactError: it isn't, or hasn't; `None` stands for any value.
+    """
+    missing = ({"format_version"} | expected.keys()) - properties.keys()
     if missing:
         raise ArtifactError(f"{path}: not a graph of vaesynth (no {', '.join(sorted(missing))} in its metadata)")
     if int(properties["format_version"]) > FORMAT_VERSION:
@@ -162,7 +167,7 @@ def _check_metadata(path: Path, properties: dict[str, str], expected: dict[str, 
             "upgrade vaesynth"
         )
     for key, value in expected.items():
-        if properties[key] != value:
+        if value is not None and properties[key] != value:
             raise ArtifactError(f"{path}: belongs to another model ({key} differs); export the model again")
 
 
@@ -199,6 +204,16 @@ def _session(path: Path, device: Device, threads: int) -> Any:
             reason = " ".join(str(error).split())[:200]
         if device == "cuda":
             raise ConfigError(f"device cuda: {reason}; check the driver and CUDA's libraries, or use device cpu")
+    return on_cpu(path, threads)
+
+
+def on_cpu(path: Path, threads: int) -> Any:
+    """A session of a graph on the CPU.
+
+    Raises:
+        ArtifactError: onnxruntime can't load it.
+    """
+    ort = _onnxruntime()
     try:
         return ort.InferenceSession(path, _options(ort, threads), providers=["CPUExecutionProvider"])
     except Exception as error:

@@ -17,6 +17,7 @@ class Ancestral:
         codes: int64 [n] of each variable drawn so far.
         leaves: int64 [n], their leaf ids.
         logits: of each variable drawn so far (mean and log s for a Gaussian one).
+        values: float32 [n] of each Gaussian variable drawn so far, standardised.
         active: float32 [n, hidden], relu(h_j) of the next variable.
     """
 
@@ -25,6 +26,7 @@ class Ancestral:
         self.codes: list[Tensor] = []
         self.leaves: list[Tensor] = []
         self.logits: list[Tensor] = []
+        self.values: list[Tensor] = []
         self._sum = decoder.trunk(z)
         self._predicted = None if decoder.predictions is None else decoder.predictions.shift.repeat(len(z), 1)
         self._advance()
@@ -78,6 +80,7 @@ class Ancestral:
             assert isinstance(head, Gaussian) and variable.edges is not None
             logits = active @ head.weight[member] + head.bias[member]
             value = logits[:, 0] + logits[:, 1].clamp(-7.0, 7.0).exp() * eps[:, layout.gaussians.index(j)]
+            self.values.append(value)
             code = (torch.from_numpy(variable.edges).to(value) <= value[:, None]).sum(dim=1)
             code = torch.where(self.parent_rows() == 1, variable.size - 1, code)
         self.codes.append(code)

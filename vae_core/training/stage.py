@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import pyarrow.dataset as ds
 import torch
 from safetensors.torch import save_file
@@ -19,6 +20,9 @@ from vae_core.codec import Codec, RareRows
 from vae_core.codec.rare_rows import FILE as RARE_ROWS
 from vae_core.config import CodecConfig, TrainingConfig
 from vae_core.errors import SourceError
+from vae_core.export.discriminator import build_discriminator
+from vae_core.export.stage import FORMAT_VERSION
+from vae_core.generation.discriminator import FILE as DISCRIMINATOR
 from vae_core.model import VAE, Layout, Structure
 from vae_core.progress import Progress, silent
 from vae_core.schema import Schema
@@ -28,12 +32,13 @@ from vae_core.training import rows as snapshot_rows
 from vae_core.training.calibration import calibrate
 from vae_core.training.checkpoint import Checkpoint
 from vae_core.training.device import processor
+from vae_core.training.discriminator import Discriminator, learn
 from vae_core.training.latent import latent_use
 from vae_core.training.loop import TrainingResult, fit
 from vae_core.training.privately import learn_privately, sealed
 from vae_core.training.trial import drawn_first
 
-STAGE = "train/8"
+STAGE = "train/9"
 FEW_ROWS = 1_000  # below, users are told what to expect
 
 _logger = logging.getLogger(__name__)
@@ -52,7 +57,8 @@ def train(snapshot: Artifact, config: TrainingConfig, store: Store, name: str, p
         progress: told optimiser steps.
 
     Returns:
-        The model artifact: weights.safetensors, codec.json, schema.json, training.json, rare_rows.parquet.
+        The model artifact: weights.safetensors, codec.json, schema.json, training.json, and, where there are such,
+        rare_rows.parquet and discriminator.onnx.
 
     Raises:
         SourceError: nothing in the snapshot can be learned.
@@ -70,7 +76,7 @@ def train(snapshot: Artifact, config: TrainingConfig, store: Store, name: str, p
             checkpoint.remove()
             return standing
         schema = Schema.from_dict(json.loads((snapshot.folder / "schema.json").read_text()))
-        rare, private = None, None
+        rare, private, discriminator = None, None, None
         if config.privacy is not None:
             private = learn_privately(snapshot.folder, schema, config, progress)
             codec, schema, layout, result = private.codec, private.schema, private.layout, private.result
@@ -88,6 +94,9 @@ def train(snapshot: Artifact, config: TrainingConfig, store: Store, name: str, p
             with processor():
                 result = fit(layout, codes, values, holdout, config_left, progress, checkpoint)
                 calibrate(result.model, Layout.from_codec(codec, codes, structure), config.seed)
+                if config.discriminator:
+                    progress(result.steps, note="learning which rows are drawn too often")
+                    discriminator = learn(result.model, codec, codes, values, holdout, config.seed)
             if config.codec.min_row_frequency > 1:
                 rare = RareRows.fit(codes, config.codec.min_row_frequency)
         manifest = {
@@ -99,13 +108,12 @@ def train(snapshot: Artifact, config: TrainingConfig, store: Store, name: str, p
             "holdout_rows": rows[1],
         } | ({} if private is None else {"privacy": private.spent})
         with store.stage("models", name, version, manifest) as folder:
-            weights = {name: tensor.contiguous() for name, tensor in result.model.state_dict().items()}
-            save_file(weights, folder / "weights.safetensors", metadata=structure.to_metadata())
-            (folder / "codec.json").write_text(json.dumps(codec.to_dict()))
-            (folder / "schema.json").write_text(json.dumps(schema.to_dict(), indent=1))
+            write_model(folder, result.model, structure, codec, schema)
+            record = training_record(result, layout, *held)
             if rare is not None:
                 rare.save(folder / RARE_ROWS)
-            record = training_record(result, layout, *held)
+            if discriminator is not None:
+                record["discriminator"] = write_discriminator(discriminator, folder / DISCRIMINATOR, key, codec)
             record["laws"] = codec.laws + structure.in_words(codec)
             if private is None:
                 record["protections"] = protections(codec, rare, config.codec)
@@ -159,6 +167,21 @@ def encode_snapshot(
             "are withheld; more rows, or a lower training.codec.min_frequency and extremes, would help"
         )
     return codec, *snapshot_rows.encode(dataset, codec, rows), holdout
+
+
+def write_model(folder: Path, model: VAE, structure: Structure, codec: Codec, schema: Schema) -> None:
+    """Write weights.safetensors, codec.json and schema.json."""
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(weights, folder / "weights.safetensors", metadata=structure.to_metadata())
+    (folder / "codec.json").write_text(json.dumps(codec.to_dict()))
+    (folder / "schema.json").write_text(json.dumps(schema.to_dict(), indent=1))
+
+
+def write_discriminator(discriminator: Discriminator, path: Path, model_digest: str, codec: Codec) -> dict[str, float]:
+    """Write it as ONNX, with what it belongs to; returns what training.json says of it."""
+    metadata = {"format_version": str(FORMAT_VERSION), "model_digest": model_digest, "codec_digest": codec.digest}
+    onnx.save(build_discriminator(*discriminator.law, metadata), path)
+    return {"auc": round(discriminator.auc, 4), "kept": round(discriminator.kept, 4)}
 
 
 def warn_of_few(rows: int) -> None:

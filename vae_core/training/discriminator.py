@@ -1,0 +1,188 @@
+"""The discriminator: which of the rows drawn are kept, so that those kept are more like real ones.
+
+Rejection sampling with a classifier's odds (Azadi et al. 2019, "Discriminator rejection sampling"): trees learn to tell
+real rows from drawn ones; odds of o say that a row is drawn 1/o times too often, so it is kept with a probability of
+min(o, CEILING) / scale. What that does to marginals is mended by factors for the values of each feature (iterative
+proportional fitting), found on other drawn rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from vae_core.codec import Codec
+from vae_core.codec.features import Features
+from vae_core.model import VAE
+from vae_core.model.sampling import Ancestral
+
+TIMES = 4  # rows drawn to learn from, as many times the real ones
+POOL = 50_000  # others, on which the marginals are mended
+CELLS = 15_000_000  # rows times features that the trees learn from, at most
+CEILING = 2.0  # odds that count: higher ones would cost draws and win little
+LEAST_KEPT = 0.25  # mean probability of being kept, at least: bounds the draws that a row takes
+LEAST_HELD = 200  # real rows that tell when to stop
+WORTH = 0.51  # AUC on held-out rows above which it pays, past two standard errors
+GROUPS = 64  # of a feature's values, of about as many rows each
+PASSES = 8
+PRIOR_COUNT = 2.0  # pseudo-rows a group: rare groups move little
+_CHUNK = 8192
+
+_Floats = npt.NDArray[np.float32]
+_Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Discriminator:
+    """What `learn` finds.
+
+    A row x is kept with the probability exp(min(0, min(f(x), ceiling) + Σ_j factors_j[x_j])), f(x) being the logarithm
+    of the trees' odds.
+
+    Attributes:
+        trees: scikit-learn's classifier of features.
+        ceiling: see above.
+        factors: float64 [size] of each feature of known size.
+        auc: of the trees on held-out rows: how well real and drawn rows are told apart before.
+        kept: share of the rows drawn.
+    """
+
+    trees: Any
+    ceiling: float
+    factors: tuple[npt.NDArray[np.float64], ...]
+    auc: float
+    kept: float
+
+    @property
+    def law(self) -> tuple[Any, float, tuple[npt.NDArray[np.float64], ...]]:
+        """What makes the probability."""
+        return self.trees, self.ceiling, self.factors
+
+
+def learn(
+    model: VAE, codec: Codec, codes: npt.NDArray[Any], values: _Floats, holdout: _Bools, seed: int
+) -> Discriminator | None:
+    """Learn to tell real rows from drawn ones.
+
+    Args:
+        model: trained and calibrated, on the CPU.
+        codec: of the rows.
+        codes: of the real rows, [n, sub-columns].
+        values: float32 [n, gaussian sub-columns].
+        holdout: bool [n], the rows that the weights weren't learned from; they tell when to stop.
+        seed: of the rows drawn.
+
+    Returns:
+        `None` where real and drawn rows can hardly be told apart, or too few are held out to say.
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.metrics import roc_auc_score
+
+    features = Features(codec)
+    rows = max(1_000, CELLS // (len(features.all) * (1 + TIMES)))
+    rng = np.random.default_rng([seed, 0xD15C])
+    generator = torch.Generator().manual_seed(seed + 1)
+    sides = [_some(np.flatnonzero(where), rows, rng) for where in (~holdout, holdout)]
+    if len(sides[1]) < LEAST_HELD:
+        return None
+    x, y, weights = [], [], []
+    for side in sides:
+        real = features(codes[side].astype(np.int32), _positions(codec, values[side], rng))
+        drawn = features(*_drawn(model, codec, TIMES * len(side), generator, rng))
+        x.append(np.concatenate([real, drawn]))
+        y.append(np.repeat([1, 0], [len(real), len(drawn)]))
+        weights.append(np.repeat([float(TIMES), 1.0], [len(real), len(drawn)]))
+    trees = HistGradientBoostingClassifier(
+        learning_rate=0.3,
+        max_iter=250,
+        max_leaf_nodes=15,
+        min_samples_leaf=40,
+        l2_regularization=5.0,
+        categorical_features=list(range(features.sets)) or None,
+        early_stopping=True,
+        n_iter_no_change=15,
+        random_state=seed,
+    )
+    trees.fit(x[0], y[0], weights[0], X_val=x[1], y_val=y[1], sample_weight_val=weights[1])
+    auc = float(roc_auc_score(y[1], trees.decision_function(x[1]), sample_weight=weights[1]))
+    if auc - 2 * np.sqrt(1 / 12 / len(sides[1])) < WORTH:
+        return None
+    pool = features(*_drawn(model, codec, POOL, generator, rng))
+    every = _some(np.arange(len(codes)), POOL, rng)
+    real = features(codes[every].astype(np.int32), _positions(codec, values[every], rng))
+    odds = np.exp(trees.decision_function(pool))
+    ceiling = float(np.log(CEILING * odds.mean()))
+    odds = np.minimum(odds, np.exp(ceiling))
+    factors = _raked(odds, pool, real, features.sizes)
+    weight = odds * np.exp(sum(f[pool[:, j].astype(np.int64)] for j, f in enumerate(factors)))
+    scale = _scale(weight)
+    factors[0] -= np.log(scale)
+    return Discriminator(trees, ceiling, tuple(factors), auc, float(np.minimum(1, weight / scale).mean()))
+
+
+def _some(rows: npt.NDArray[np.int64], most: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    return rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
+
+
+def _positions(codec: Codec, values: _Floats, rng: np.random.Generator) -> _Floats:
+    """Where inside their codes rows lie, float32 [n, positions]: anywhere; of Gaussian sub-columns `values` [n, G]."""
+    positions: _Floats = rng.random((len(values), codec.positions), dtype=np.float32)
+    placed = [sub for sub in codec.sub_columns if sub.position or sub.gaussian]
+    positions[:, [k for k, sub in enumerate(placed) if sub.gaussian]] = values
+    return positions
+
+
+@torch.no_grad()
+def _drawn(
+    model: VAE, codec: Codec, rows: int, generator: torch.Generator, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.int32], _Floats]:
+    """Codes int32 [rows, sub-columns] and positions of rows that the decoder draws, as `Codec.decode` takes them."""
+    codes = np.empty((rows, len(codec.sub_columns)), np.int32)
+    values = np.empty((rows, len(model.layout.gaussians)), np.float32)
+    for start in range(0, rows, _CHUNK):
+        n = min(_CHUNK, rows - start)
+        draws = Ancestral(model.decoder, torch.randn(n, model.latent_dim, generator=generator))
+        u = torch.rand(n, codes.shape[1], generator=generator)
+        eps = torch.randn(n, values.shape[1], generator=generator)
+        for j in range(codes.shape[1]):
+            draws.draw(u[:, j], eps)
+        codes[start : start + n] = torch.stack(draws.codes, dim=1).numpy()
+        if draws.values:
+            values[start : start + n] = torch.stack(draws.values, dim=1).numpy()
+    return codes, _positions(codec, values, rng)
+
+
+def _raked(
+    odds: npt.NDArray[np.float64], pool: _Floats, real: _Floats, sizes: list[int]
+) -> list[npt.NDArray[np.float64]]:
+    """Logarithms of factors, [size] of each feature, by which the weights `odds` of `pool` get the marginals of `real`.
+
+    Iterative proportional fitting (Deming & Stephan 1940) over groups of values, PASSES times over all features.
+    """
+    marginals = []
+    for j, size in enumerate(sizes):
+        edges = np.unique(np.quantile(real[:, j], np.linspace(0, 1, GROUPS + 1)[1:-1], method="higher"))
+        group = np.searchsorted(edges, np.arange(size))
+        drawn, wanted = (group[rows[:, j].astype(np.int64)] for rows in (pool, real))
+        counts = np.bincount(wanted, minlength=len(edges) + 1) * (len(pool) / len(real))
+        marginals.append((group, drawn, counts, np.zeros(len(counts))))
+    weights = odds.copy()
+    for _ in range(PASSES):
+        for _, drawn, counts, total in marginals:
+            found = np.bincount(drawn, weights, len(counts)) * (len(weights) / weights.sum())
+            step = np.log((counts + PRIOR_COUNT) / (found + PRIOR_COUNT))
+            total += step  # noqa: PLW2901 (in place)
+            weights *= np.exp(step)[drawn]
+    return [factors[group] for group, _, _, factors in marginals]
+
+
+def _scale(weights: npt.NDArray[np.float64]) -> float:
+    """The weight of a row that is always kept: few are above it, and LEAST_KEPT of all rows are kept."""
+    scale = float(np.quantile(weights, 0.98))
+    while np.minimum(1, weights / scale).mean() < LEAST_KEPT:
+        scale *= 0.9
+    return scale
