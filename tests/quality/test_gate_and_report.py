@@ -26,6 +26,7 @@ TRAINING = {
     "total_seconds": 12.5,
     "stopped": "steps",
     "explained": 2.5,
+    "discriminator": {"auc": 0.6797, "kept": 0.377},
     "laws": [["distance", "follows from origin and dest"]],
 }
 CONFIG = EvaluationConfig(rows=1_200)
@@ -258,6 +259,7 @@ def test_the_report_shows_every_part(good: dict[str, Any], parts: dict[str, pa.T
         )
     )
     assert "The gate passes" in page.text and "follows from origin and dest" in page.text
+    assert "AUC of 0.680; 38 % are kept" in page.text
     for feature in samples.real.features:
         assert feature.name in page.text
     figures = [tag for tag, _ in page.tags].count("figure")

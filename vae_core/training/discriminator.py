@@ -21,8 +21,8 @@ from vae_core.model import VAE
 from vae_core.model.sampling import Ancestral
 
 TIMES = 4  # rows drawn to learn from, as many times the real ones
-POOL = 50_000  # others, on which the marginals are mended
-CELLS = 15_000_000  # rows times features that the trees learn from, at most
+POOL = 50_000  # others, on which the marginals are mended, at most
+CELLS = 15_000_000  # rows times features that the trees learn from, and of the pool, at most
 CEILING = 2.0  # odds that count: higher ones would cost draws and win little
 LEAST_KEPT = 0.25  # mean probability of being kept, at least: bounds the draws that a row takes
 LEAST_HELD = 200  # real rows that tell when to stop
@@ -111,8 +111,9 @@ def learn(
     auc = float(roc_auc_score(y[1], trees.decision_function(x[1]), sample_weight=weights[1]))
     if auc - 2 * np.sqrt(1 / 12 / len(sides[1])) < WORTH:
         return None
-    pool = features(*_drawn(model, codec, POOL, generator, rng))
-    every = _some(np.arange(len(codes)), POOL, rng)
+    rows = min(POOL, CELLS // len(features.all))
+    pool = features(*_drawn(model, codec, rows, generator, rng))
+    every = _some(np.arange(len(codes)), rows, rng)
     real = features(codes[every].astype(np.int32), _positions(codec, values[every], rng))
     odds = np.exp(trees.decision_function(pool))
     ceiling = float(np.log(CEILING * odds.mean()))

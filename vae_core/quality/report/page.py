@@ -74,6 +74,7 @@ def render(
         protections=protections(metrics["protections"]),
         curves=_curves(training or {}),
         laws=(training or {}).get("laws", []),
+        discriminator=(training or {}).get("discriminator"),
         omissions=omissions(metrics, MAX_DRAWN, MAX_PAIRS),
         provenance={key: value for key, value in (provenance or {}).items() if value is not None},
     )
