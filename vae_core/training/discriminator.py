@@ -22,10 +22,10 @@ from vae_core.model.sampling import Ancestral
 
 TIMES = 4  # rows drawn to learn from, as many times the real ones
 POOL = 50_000  # others, on which the marginals are mended, at most
-CELLS = 15_000_000  # rows times features that the trees learn from, and of the pool, at most
+CELLS = 8_000_000  # rows times features that the trees learn from, and of the pool, at most
 CEILING = 2.0  # odds that count: higher ones would cost draws and win little
 LEAST_KEPT = 0.25  # mean probability of being kept, at least: bounds the draws that a row takes
-LEAST_HELD = 200  # real rows that tell when to stop
+LEAST_HELD, MOST_HELD = 200, 10_000  # real rows that tell when to stop
 WORTH = 0.51  # AUC on held-out rows above which it pays, past two standard errors
 GROUPS = 64  # of a feature's values, of about as many rows each
 PASSES = 8
@@ -86,7 +86,8 @@ def learn(
     rows = max(1_000, CELLS // (len(features.all) * (1 + TIMES)))
     rng = np.random.default_rng([seed, 0xD15C])
     generator = torch.Generator().manual_seed(seed + 1)
-    sides = [_some(np.flatnonzero(where), rows, rng) for where in (~holdout, holdout)]
+    most = (rows, min(rows, MOST_HELD))
+    sides = [_some(np.flatnonzero(where), n, rng) for where, n in zip((~holdout, holdout), most, strict=True)]
     if len(sides[1]) < LEAST_HELD:
         return None
     x, y, weights = [], [], []
