@@ -22,8 +22,8 @@ from vae_core.config import CodecConfig, GenerationConfig, SchemaConfig, Trainin
 from vae_core.errors import ArtifactError
 from vae_core.export import export
 from vae_core.generation import BLOCK, Sampler, generate
+from vae_core.generation.draws import ATTEMPTS
 from vae_core.generation.noise import chances
-from vae_core.generation.sampler import ATTEMPTS
 from vae_core.ingest import ingest
 from vae_core.store import Artifact, Store
 from vae_core.training import train

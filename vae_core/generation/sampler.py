@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,45 +17,21 @@ from vae_core.config import Device
 from vae_core.errors import ArtifactError, InputError
 from vae_core.generation.discriminator import FILE as DISCRIMINATOR
 from vae_core.generation.discriminator import Discriminator
-from vae_core.generation.noise import BLOCK, Noise, chances, noise_again
-from vae_core.generation.noise import noise as draw
+from vae_core.generation.draws import Draws, Redrawn, pieces
+from vae_core.generation.noise import BLOCK, Noise
 from vae_core.generation.session import Graph
 from vae_core.store import Artifact
 
 _Floats = npt.NDArray[np.float32]
-_Rows = npt.NDArray[np.int64]
 BATCH = 2048
 _CHUNK = 4 * BLOCK
-ATTEMPTS = 16  # times that a row is drawn again, at most, for being like a rare one
-PROPOSALS = 12  # times that it is drawn again before, at most, as the discriminator didn't keep it
-_FEW = 64  # rows decoded at once while few are drawn again
-
-
-class Redrawn(NamedTuple):
-    """Rows that were made, those that would have been rare ones, all draws again, and rows that stayed rare."""
-
-    rows: int
-    first: int
-    draws: int
-    stayed: int
-
-
-class _Drawn(NamedTuple):
-    """Rows: codes int32 [n, S], positions float32 [n, P]; which are to be drawn again, which only for being rare."""
-
-    codes: npt.NDArray[np.int32]
-    position: _Floats
-    again: _Rows
-    rare: _Rows
 
 
 class Sampler:
     """A trained model, ready to generate. Threads may share one; several at full speed need one each.
 
-    A row that is like rare rows of the source (see `RareRows`), or that the discriminator doesn't keep, is drawn again,
-    with noise of its own number and attempt: it depends on nothing else. The discriminator isn't asked
-    about the last of PROPOSALS, and after ATTEMPTS more the row stays as it is: a table of hardly any possible rows has
-    such.
+    Rows that are like rare ones of the source (see `RareRows`), or that the discriminator doesn't keep, are drawn again
+    (see `Draws`).
 
     Attributes:
         model: the artifact that it was loaded from.
@@ -91,29 +66,19 @@ class Sampler:
         """
         self.model = model if isinstance(model, Artifact) else Artifact.load(Path(model))
         self._options = {"device": device, "threads": threads}
-        self._batch = min(batch_size, BLOCK)
+        batch = min(batch_size, BLOCK)
         self.codec = _codec(self.model)
-        self.decoder = Graph(self.model, "decoder.onnx", device=device, threads=threads, batch=self._batch)
+        self.decoder = Graph(self.model, "decoder.onnx", device=device, threads=threads, batch=batch)
         self.decoder.check_codec(self.codec)
         self.rare = _rare_rows(self.model)
         self._rejects = self.rare if reject else None
         asked = DISCRIMINATOR in self.model.manifest["files"]
         self.discriminator = Discriminator(self.model, self.codec, threads) if asked else None
-
-    @property
-    def _widths(self) -> tuple[int, int, int]:
-        """Of z, u and eps."""
-        return self.decoder.latent_dim, len(self.decoder.sub_columns), self.decoder.normals
-
-    @cached_property
-    def _redecoder(self) -> Graph:
-        """For a few rows. On a GPU results depend on the batch, so that it stays the same there."""
-        cuda = self.decoder.provider.startswith("CUDA")
-        return self.decoder if cuda else self.decoder.with_batch(min(_FEW, self._batch))
+        self._draws = Draws(self.codec, self.decoder, self.discriminator)
 
     @cached_property
     def _encoder(self) -> Graph:
-        graph = Graph(self.model, "encoder.onnx", batch=self._batch, **self._options)  # type: ignore[arg-type]
+        graph = Graph(self.model, "encoder.onnx", batch=self.decoder.batch, **self._options)  # type: ignore[arg-type]
         graph.check_codec(self.codec)
         return graph
 
@@ -124,17 +89,17 @@ class Sampler:
 
     def sample(self, rows: int, seed: int = 0, first_row: int = 0) -> pa.Table:
         """Generate rows `first_row` … `first_row + rows - 1` of seed `seed`: the same ones that a dataset has there."""
-        return self._table(*self._codes(rows, seed, first_row), first_row, seed)
+        return self._table(*self._draws.codes(rows, seed, first_row, self._rejects), first_row, seed)
 
     def encoded(self, rows: int, seed: int = 0, first_row: int = 0) -> pa.Table:
         """Generate the same rows as `sample`, with text as dictionaries: what Parquet is written from.
 
         In chunks of a few blocks, so that what is computed on the way to a row group stays small and in the cache.
         """
-        chunks = [
-            self.columns(*self._codes(min(_CHUNK, rows - offset), seed, first_row + offset), first_row + offset, seed)
-            for offset in range(0, max(rows, 1), _CHUNK)
-        ]
+        chunks = []
+        for start in range(first_row, first_row + max(rows, 1), _CHUNK):
+            drawn = self._draws.codes(min(_CHUNK, first_row + rows - start), seed, start, self._rejects)
+            chunks.append(self.columns(*drawn, start, seed))
         return pa.concat_tables(chunks)
 
     def columns(self, codes: npt.NDArray[np.int32], position: _Floats, first_row: int, seed: int) -> pa.Table:
@@ -150,7 +115,7 @@ class Sampler:
 
     def batches(self, rows: int, seed: int = 0, first_row: int = 0) -> Iterator[pa.RecordBatch]:
         """Generate the same rows as `sample` in pieces of at most BLOCK rows, in bounded memory."""
-        for start, stop in _pieces(first_row, first_row + rows):
+        for start, stop in pieces(first_row, first_row + rows):
             yield from self.sample(stop - start, seed, start).to_batches()
 
     def encode(self, table: pa.Table) -> tuple[_Floats, _Floats]:
@@ -234,93 +199,12 @@ class Sampler:
         return array
 
     def noise(self, rows: int, seed: int, first_row: int = 0) -> Noise:
-        """Noise of rows `first_row` … `first_row + rows - 1`."""
-        parts = [
-            draw(seed, start // BLOCK, *self._widths).cut(start % BLOCK, start % BLOCK + stop - start)
-            for start, stop in _pieces(first_row, first_row + rows)
-        ] or [draw(seed, 0, *self._widths).cut(0, 0)]
-        return parts[0] if len(parts) == 1 else Noise(*(np.concatenate(field) for field in zip(*parts, strict=True)))
-
-    def _codes(self, rows: int, seed: int, first_row: int) -> tuple[npt.NDArray[np.int32], _Floats]:
-        """Codes int32 [rows, S] and positions float32 [rows, P]."""
-        drawn = self._decoded(rows, seed, first_row, self._rejects)
-        self._redraw(drawn, seed, first_row, self._rejects)
-        return drawn.codes, drawn.position
-
-    def _decoded(self, rows: int, seed: int, first_row: int, rejects: RareRows | None) -> _Drawn:
-        """Draw rows for the first time, a block at a time."""
-        codes = np.empty((rows, len(self.decoder.sub_columns)), np.int32)
-        position = np.empty((rows, len(self.decoder.position)), np.float32)
-        again, rare = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-        for start, stop in _pieces(first_row, first_row + rows):
-            part = slice(start - first_row, stop - first_row)
-            self.decoder.decode(*self.noise(stop - start, seed, start), out=(codes[part], position[part]))
-            if rejects is not None or self.discriminator is not None:  # while the codes are in the cache
-                chance = None
-                if self.discriminator is not None:
-                    chance = chances(seed, start // BLOCK)[start % BLOCK :][: stop - start]
-                found = self._refused(codes[part], position[part], chance, rejects)
-                again.append(part.start + found[0])
-                rare.append(part.start + found[1])
-        return _Drawn(codes, position, np.concatenate(again), np.concatenate(rare))
-
-    def _refused(
-        self, codes: npt.NDArray[np.int32], position: _Floats, chance: _Floats | None, rejects: RareRows | None
-    ) -> tuple[_Rows, _Rows]:
-        """Which rows are to be drawn again, and which of these only as they are like rare ones.
-
-        The others are those that the discriminator keeps with a probability of at most `chance` [n]; without, it isn't
-        asked.
-        """
-        rare = np.empty(0, np.int64) if rejects is None else rejects.find(self.codec.settled(codes, position))
-        if self.discriminator is None or chance is None:
-            return rare, rare
-        refused = self.discriminator.kept(codes, position) <= chance
-        only = rare[~refused[rare]]
-        refused[rare] = True
-        return np.flatnonzero(refused), only
-
-    def _redraw(self, first: _Drawn, seed: int, first_row: int, rejects: RareRows | None) -> Redrawn:
-        """Draw rows that are to be drawn again, of those from `first_row` on, in place, until none is left."""
-        codes, position, again, rare = first
-        draws, withheld = 0, [rare]
-        for attempt in range(-PROPOSALS if self.discriminator is not None else 0, 0 if rejects is None else ATTEMPTS):
-            if not len(again):
-                break
-            if attempt < 0:
-                noise, passed = self._proposed(first_row + again, attempt + PROPOSALS + 1, seed)
-                chance = passed if attempt < -1 else None  # the last one is taken
-            else:
-                noise, chance = noise_again(seed, first_row + again, attempt, *self._widths), None
-            decoder = self._redecoder if len(again) < self._batch // 2 else self.decoder
-            drawn = decoder.decode(*noise)
-            codes[again], position[again] = drawn
-            draws += len(again)
-            refused, rare = self._refused(*drawn, chance, rejects)
-            withheld.append(again[rare])
-            again = again[refused]
-        stayed = 0 if rejects is None else len(again)
-        return Redrawn(len(codes), len(np.unique(np.concatenate(withheld))), draws, stayed)
-
-    def _proposed(self, rows: _Rows, attempt: int, seed: int) -> tuple[Noise, _Floats]:
-        """Noise of `rows` [n], in order, at an attempt of their blocks, and the chances [n] that they have to pass.
-
-        Most rows of a block need it at first, and a whole block's is as fast as some dozen rows' by themselves.
-        """
-        blocks, starts = np.unique(rows // BLOCK, return_index=True)
-        parts = []
-        for block, own in zip(blocks.tolist(), np.split(rows % BLOCK, starts[1:]), strict=True):
-            drawn = draw(seed, block, *self._widths, attempt)
-            parts.append((*(field[own] for field in drawn), chances(seed, block, attempt)[own]))
-        z, u, eps, chance = (np.concatenate(field) for field in zip(*parts, strict=True))
-        return Noise(z, u, eps), chance
+        """Noise of rows `first_row` … `first_row + rows - 1`, as they are first drawn."""
+        return self._draws.noise(rows, seed, first_row)
 
     def redrawn(self, rows: int, seed: int = 0) -> Redrawn:
         """Count which rows `sample` draws again as they are like rare ones, and how many draws all of them take."""
-        counts = np.zeros(4, np.int64)
-        for start, stop in _pieces(0, rows):
-            counts += self._redraw(self._decoded(stop - start, seed, start, self.rare), seed, start, self.rare)
-        return Redrawn(*counts.tolist())
+        return self._draws.count(rows, seed, self.rare)
 
     def _table(self, codes: npt.NDArray[np.int32], position: _Floats, first_row: int, seed: int) -> pa.Table:
         if len(codes) == 0:
@@ -344,14 +228,6 @@ def _rare_rows(model: Artifact) -> RareRows | None:
         return RareRows.load(model.folder / RARE_ROWS)
     except (ValueError, KeyError, pa.ArrowException) as error:
         raise ArtifactError(f"{model.folder}: {RARE_ROWS} is not one of this version ({error})") from None
-
-
-def _pieces(start: int, stop: int) -> Iterator[tuple[int, int]]:
-    """Cut rows [start, stop) where blocks begin."""
-    while start < stop:
-        end = min((start // BLOCK + 1) * BLOCK, stop)
-        yield start, end
-        start = end
 
 
 def _slerp(a: _Floats, b: _Floats, t: _Floats) -> _Floats:
