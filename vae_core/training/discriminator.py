@@ -21,8 +21,8 @@ from vae_core.model import VAE
 from vae_core.model.sampling import Ancestral
 
 TIMES = 4  # rows drawn to learn from, as many times the real ones
-POOL = 50_000  # others, on which the marginals are mended, at most
-CELLS = 8_000_000  # rows times features that the trees learn from, and of the pool, at most
+POOL = 120_000  # others, at most, on which the marginals are mended: their own chance errors come back in the rows
+CELLS = 8_000_000  # rows times features that the trees learn from, at most; of the pool twice as many
 CEILING = 2.0  # odds that count: higher ones would cost draws and win little
 LEAST_KEPT = 0.25  # mean probability of being kept, at least: bounds the draws that a row takes
 LEAST_HELD, MOST_HELD = 200, 10_000  # real rows that tell when to stop
@@ -112,7 +112,7 @@ def learn(
     auc = float(roc_auc_score(y[1], trees.decision_function(x[1]), sample_weight=weights[1]))
     if auc - 2 * np.sqrt(1 / 12 / len(sides[1])) < WORTH:
         return None
-    rows = min(POOL, CELLS // len(features.all))
+    rows = min(POOL, 2 * CELLS // len(features.all))
     pool = features(*_drawn(model, codec, rows, generator, rng))
     every = _some(np.arange(len(codes)), rows, rng)
     real = features(codes[every].astype(np.int32), _positions(codec, values[every], rng))
