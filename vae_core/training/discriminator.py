@@ -21,7 +21,7 @@ from vae_core.model import VAE
 from vae_core.model.sampling import Ancestral
 
 TIMES = 4  # rows drawn to learn from, as many times the real ones
-POOL = 120_000  # others, at most, on which the marginals are mended: their own chance errors come back in the rows
+POOL = 250_000  # others, at most, on which the marginals are mended: their own chance errors come back in the rows
 CELLS = 8_000_000  # rows times features that the trees learn from, at most; of the pool twice as many
 CEILING = 2.0  # odds that count: higher ones would cost draws and win little
 LEAST_KEPT = 0.25  # mean probability of being kept, at least: bounds the draws that a row takes
