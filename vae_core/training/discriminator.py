@@ -24,7 +24,7 @@ TIMES = 4  # rows drawn to learn from, as many times the real ones
 POOL = 250_000  # others, at most, on which the marginals are mended: their own chance errors come back in the rows
 CELLS = 8_000_000  # rows times features that the trees learn from, at most; of the pool twice as many
 CEILING = 2.0  # odds that count: higher ones would cost draws and win little
-LEAST_KEPT = 0.25  # mean probability of being kept, at least: bounds the draws that a row takes
+LEAST_KEPT = 0.4  # mean probability of being kept, at least: bounds the draws that a row takes
 LEAST_HELD, MOST_HELD = 200, 10_000  # real rows that tell when to stop
 WORTH = 0.51  # AUC on held-out rows above which it pays, past two standard errors
 GROUPS = 64  # of a feature's values, of about as many rows each
@@ -161,9 +161,10 @@ def _drawn(
 def _raked(
     odds: npt.NDArray[np.float64], pool: _Floats, real: _Floats, sizes: list[int]
 ) -> list[npt.NDArray[np.float64]]:
-    """Logarithms of factors, [size] of each feature, by which the weights `odds` of `pool` get the marginals of `real`.
+    """Logarithms of factors, [size] of each feature, by which `pool`, weighted by `odds`, gets the marginals of `real`.
 
-    Iterative proportional fitting (Deming & Stephan 1940) over groups of values, PASSES times over all features.
+    Iterative proportional fitting (Deming & Stephan 1940) over groups of values, PASSES times over all features; of the
+    weights up to `_scale`, as none counts for more.
     """
     marginals = []
     for j, size in enumerate(sizes):
@@ -174,8 +175,10 @@ def _raked(
         marginals.append((group, drawn, counts, np.zeros(len(counts))))
     weights = odds.copy()
     for _ in range(PASSES):
+        scale = _scale(weights)
         for _, drawn, counts, total in marginals:
-            found = np.bincount(drawn, weights, len(counts)) * (len(weights) / weights.sum())
+            kept = np.minimum(weights, scale)
+            found = np.bincount(drawn, kept, len(counts)) * (len(kept) / kept.sum())
             step = np.log((counts + PRIOR_COUNT) / (found + PRIOR_COUNT))
             total += step  # noqa: PLW2901 (in place)
             weights *= np.exp(step)[drawn]
