@@ -50,7 +50,7 @@ UNPROTECTED = {"extremes": 1, "min_row_frequency": 1}  # of the codec
 OURS: dict[str, dict[str, Any]] = {"ours": {"training": {"codec": UNPROTECTED}}, "protected": {}}
 # The parts of the project that decide a synthetic row, beside the defaults of the configuration.
 DECISIVE = ("codec/*", "export/*", "ingest/**/*", "model/**/*", "training/*", "schema", "split")
-DECISIVE += ("generation/noise", "generation/sampler", "generation/session")
+DECISIVE += tuple(f"generation/{each}" for each in ("discriminator", "draws", "noise", "sampler", "session"))
 
 
 @dataclass(frozen=True)
