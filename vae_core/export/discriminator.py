@@ -69,7 +69,7 @@ def _ensemble(trees: Any) -> dict[str, Any]:
     for side in ("true", "false"):
         attributes |= {f"{side}ids": [], f"{side}leafs": []}
     a = attributes
-    # Leaves are numbered after all inner nodes: onnxruntime 1.22 takes a leaf and a node of one number for the same.
+    # Leaves are numbered after all inner nodes: onnxruntime 1.22 took a leaf and a node of one number for the same.
     count = sum(int((predictor.nodes["is_leaf"] == 0).sum()) for (predictor,) in trees._predictors)
     a["weights"] += [0.0] * count
     for (predictor,) in trees._predictors:
