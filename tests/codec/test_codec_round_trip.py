@@ -164,7 +164,6 @@ def test_what_is_not_learned_has_no_codes(fit):
     assert decoded["text"].null_count == ROWS
     assert set(decoded["needed"].to_pylist()) == {""}
     assert codec.decode(codec.encode(table).codes[:0], None, 0).schema.equals(table.schema)
-    assert [name for name, _ in codec.left_out] == ["text", "needed"]
     assert Codec.from_dict(json.loads(json.dumps(codec.to_dict()))).digest == codec.digest
 
 

@@ -74,9 +74,13 @@ def probability(found: Discriminator, x: npt.NDArray[np.float32]) -> npt.NDArray
     return np.asarray(np.exp(np.minimum(0, log_odds + factors)))
 
 
+def written(found: Discriminator) -> bytes:
+    graph = build_discriminator(found.trees, found.ceiling, found.factors, {})
+    return bytes(graph.SerializeToString(deterministic=True))
+
+
 def session(found: Discriminator) -> Any:
-    graph = build_discriminator(*found.law, {}).SerializeToString()
-    return ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(written(found), providers=["CPUExecutionProvider"])
 
 
 def test_onnxruntime_keeps_what_scikit_learn_says(learned: Learned, found: Discriminator) -> None:
@@ -146,5 +150,4 @@ def test_it_is_the_same_again_with_any_number_of_threads(learned: Learned, found
     with threadpool_limits(1):
         again = learn(*learned, seed=0)
     assert again is not None
-    one, two = (build_discriminator(*each.law, {}).SerializeToString(deterministic=True) for each in (found, again))
-    assert one == two
+    assert written(found) == written(again)

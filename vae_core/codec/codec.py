@@ -30,7 +30,7 @@ from vae_core.codec.storage import Array
 from vae_core.codec.times import find_times
 from vae_core.config import CodecConfig
 from vae_core.errors import ArtifactError, SourceError
-from vae_core.schema import Column, Kind, Schema
+from vae_core.schema import Column, Schema
 
 FORMAT = 4
 KNOWN_VALUES = 4096  # a longer dictionary costs more in each row group than it saves
@@ -115,12 +115,6 @@ class Codec:
         return [(part, place[part.subs[0]], place[part.subs[1]]) for part in split]
 
     @property
-    def left_out(self) -> list[tuple[str, str]]:
-        """Columns that are written without having been learned, where that loses something, and why."""
-        why = "free text is not learned; it is written as missing"
-        return [(column.name, why) for column in self.schema.columns if column.kind is Kind.TEXT]
-
-    @property
     def dependencies(self) -> list[tuple[tuple[str, ...], str]]:
         """(columns of its one or two determinants in source order, dependent column) of every part that is looked up.
 
@@ -158,7 +152,7 @@ class Codec:
         return sum(sub.position or sub.gaussian for sub in self.sub_columns)
 
     @cached_property
-    def _parts_of(self) -> dict[int, list[int]]:
+    def parts_of(self) -> dict[int, list[int]]:
         """Indices of the parts of each column."""
         own: dict[int, list[int]] = {}
         for k, part in enumerate(self.parts):
@@ -170,7 +164,7 @@ class Codec:
         """The values of each column of one numeric part that is never drawn inside a bin, leaf by leaf."""
         known = {}
         changing = {*self._relation_of, *(column for order in self.orders for column in order[:2])}
-        for column, own in self._parts_of.items():
+        for column, own in self.parts_of.items():
             form, part = self.forms[column], self.parts[own[0]]
             if isinstance(form, Form) and len(own) == 1 and isinstance(part, Part) and column not in changing:
                 leaves, kind = part.leaves, self.schema.arrow.field(column).type
@@ -190,7 +184,7 @@ class Codec:
         codes = np.zeros((rows, len(self.joining.plain)), dtype=np.int32, order="F")
         reals = np.zeros((rows, sum(sub.gaussian for sub in self.sub_columns)), dtype=np.float32)
         sources = {k: _read(table, self.schema.columns[k]) for r in self.relations for k in r.sources}
-        for column, own in self._parts_of.items():
+        for column, own in self.parts_of.items():
             if all(not self.parts[k].subs for k in own):
                 continue
             form = self.forms[column]
@@ -253,22 +247,22 @@ class Codec:
     ) -> dict[int, pa.Array]:
         """Those of `columns` that are learned; with relations and orders, all columns that these are about."""
         arrays: dict[int, pa.Array] = {}
-        for column in self._parts_of:
+        for column in self.parts_of:
             if column in columns and column not in self._relation_of:
-                arrays[column] = self._array(column, plain, leaves, position, arrays)
+                arrays[column] = self.array(column, plain, leaves, position, arrays)
         put_in_order(arrays, self.orders)
         for relation in self.relations:  # a column's sources come before it
-            arrays[relation.column] = self._array(relation.column, plain, leaves, position, arrays)
+            arrays[relation.column] = self.array(relation.column, plain, leaves, position, arrays)
         return arrays
 
-    def _array(
+    def array(
         self, column: int, plain: Array, leaves: Mapping[int, Array], position: Array | None, said: dict[int, pa.Array]
     ) -> pa.Array:
         """A learned column of plain codes [sub-columns of the parts, n]; `said` has what its relation comes from."""
         form = self.forms[column]
         assert isinstance(form, Form)
         if column in self._known:
-            (k,) = self._parts_of[column]
+            (k,) = self.parts_of[column]
             part = self.parts[k]
             assert isinstance(part, Part)
             leaf, absent = part.present(leaves[k])
@@ -276,7 +270,7 @@ class Codec:
             return pa.DictionaryArray.from_arrays(indices, self._known[column])
         missing: Array | None = None
         values = []
-        for k in self._parts_of[column]:
+        for k in self.parts_of[column]:
             part = self.parts[k]
             if isinstance(part, GaussianPart):
                 value, absent = part.decode(plain, position)
@@ -287,53 +281,8 @@ class Codec:
                 missing = absent if missing is None else missing | absent
         if column in self._relation_of:
             values = [self._relation_of[column].restore(values[0], said)]
-        own = [part.leaves for k in self._parts_of[column] if isinstance(part := self.parts[k], Part)]
+        own = [part.leaves for k in self.parts_of[column] if isinstance(part := self.parts[k], Part)]
         return form.join(values, own, missing)
-
-    def settled(self, codes: Array, position: Array) -> Array:
-        """The codes, integers [n, sub-columns], that `encode` gives to what `decode` makes of these.
-
-        The same, but for Gaussian columns, whose values follow the position, and rows whose values change places.
-        """
-        return self._in_order(self._at_positions(codes, position), position)
-
-    def _in_order(self, codes: Array, position: Array) -> Array:
-        """The codes of rows that are in order. Few rows may not be: those alone are decoded, and encoded again."""
-        if not self.orders:
-            return codes
-        plain = self.joining.split(codes)
-        parts = {column: self.parts[self._parts_of[column][0]] for order in self.orders for column in order[:2]}
-        numeric = {column: part for column, part in parts.items() if isinstance(part, Part)}
-        leaves = {self._parts_of[column][0]: part.leaf(plain) for column, part in numeric.items()}
-        doubtful: Array = np.zeros(len(codes), dtype=bool)
-        for low, high, *_ in self.orders:
-            below, above = (numeric[k].ends(leaves[self._parts_of[k][0]]) for k in (low, high))
-            doubtful |= below[1] > above[0]
-        rows = np.flatnonzero(doubtful)
-        some = {k: leaf[rows] for k, leaf in leaves.items()}
-        arrays = {k: self._array(k, plain[:, rows], some, position[rows], {}) for k in numeric}
-        changed = put_in_order(arrays, self.orders)
-        if changed is None:
-            return codes
-        again = np.asfortranarray(plain[:, rows[changed]].T)
-        for column, part in numeric.items():
-            form, array = self.forms[column], arrays[column].filter(pa.array(changed))
-            assert isinstance(form, Form)
-            part.encode(form.split(array)[0], storage.missing_mask(array), again)
-        codes = codes.copy()
-        codes[rows[changed]] = self.joining.join(again)
-        return codes
-
-    def _at_positions(self, codes: Array, position: Array) -> Array:
-        """The codes of the values of Gaussian columns, which are those of the position."""
-        if not any(isinstance(part, GaussianPart) for part in self.parts):
-            return codes
-        plain, reals = self.joining.split(codes), np.empty((len(codes), self.positions), np.float32)
-        for part in self.parts:
-            if isinstance(part, GaussianPart):
-                values, missing = part.decode(plain, position)
-                part.encode(values, missing, plain.T, reals)
-        return self.joining.join(plain.T)
 
     def leaves(self, plain: Array) -> dict[int, Array]:
         """Leaf of each row for each part that has leaves, of plain codes [sub-columns of the parts, n].

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from vae_core.codec.codec import Codec
 from vae_core.codec.leaves import NumericLeaves
 from vae_core.codec.parts import Part
+from vae_core.codec.settled import settled
 from vae_core.codec.storage import Array
 
 SET = 30  # levels of a set: onnxruntime tests whole numbers up to 31 for membership at once
@@ -79,7 +80,7 @@ class Features:
             codes: integers [n, sub-columns].
             position: floats [n, positions], as `Codec.decode` takes them.
         """
-        plain = self.codec.joining.split(self.codec.settled(codes, position))
+        plain = self.codec.joining.split(settled(self.codec, codes, position))
         leaves = self.codec.leaves(plain)
         values: _Floats = np.empty((len(codes), len(self.all)), np.float32)
         made: dict[int, Array] = {}

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, numpy_helper
 
+from vae_core.codec.features import SET
 from vae_core.export.builder import FLOAT, GraphBuilder
 
-SET_VALUES = 32  # of a set, at most
 STEPS = 4096  # weights are multiples of 1 / STEPS: sums of them are exact, in whatever order threads add them up
 _LEQ, _MEMBER = 0, 6
 
@@ -22,7 +22,7 @@ def build_discriminator(
     """Write exp(min(0, min(f(x), ceiling) + Σ_j factors_j[x_j])), f being the trees' log odds.
 
     Args:
-        trees: scikit-learn's HistGradientBoostingClassifier; whose categorical features are whole numbers below 32.
+        trees: scikit-learn's HistGradientBoostingClassifier; its categorical features are the sets of `Features`.
         ceiling: see above.
         factors: float64 [size] for each of the first features, which are 0..size-1.
         metadata: of the model.
@@ -119,7 +119,7 @@ def _categories(trees: Any) -> list[npt.NDArray[np.float64]]:
 def _members(bits: npt.NDArray[np.uint32], known: npt.NDArray[np.float64], others: bool) -> list[float]:
     """The values of a set: `bits` uint32 [8] has those known by number; those that aren't all are, or none."""
     number = {float(value): k for k, value in enumerate(known)}
-    values = map(float, range(SET_VALUES))
+    values = map(float, range(SET + 2))
     return [v for v in values if (int(bits[number[v] // 32]) >> number[v] % 32 & 1 if v in number else others)]
 
 

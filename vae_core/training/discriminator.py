@@ -57,11 +57,6 @@ class Discriminator:
     auc: float
     kept: float
 
-    @property
-    def law(self) -> tuple[Any, float, tuple[npt.NDArray[np.float64], ...]]:
-        """What makes the probability."""
-        return self.trees, self.ceiling, self.factors
-
 
 def learn(
     model: VAE, codec: Codec, codes: npt.NDArray[Any], values: _Floats, holdout: _Bools, seed: int

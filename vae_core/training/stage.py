@@ -180,7 +180,8 @@ def write_model(folder: Path, model: VAE, structure: Structure, codec: Codec, sc
 def write_discriminator(discriminator: Discriminator, path: Path, model_digest: str, codec: Codec) -> dict[str, float]:
     """Write it as ONNX, with what it belongs to; returns what training.json says of it."""
     metadata = {"format_version": str(FORMAT_VERSION), "model_digest": model_digest, "codec_digest": codec.digest}
-    onnx.save(build_discriminator(*discriminator.law, metadata), path)
+    graph = build_discriminator(discriminator.trees, discriminator.ceiling, discriminator.factors, metadata)
+    onnx.save(graph, path)
     return {"auc": round(discriminator.auc, 4), "kept": round(discriminator.kept, 4)}
 
 

@@ -1,0 +1,61 @@
+"""The codes that rows have once they are written: those of Gaussian values, and of values that changed places."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from vae_core.codec import storage
+from vae_core.codec.codec import Codec
+from vae_core.codec.forms import Form
+from vae_core.codec.orders import put_in_order
+from vae_core.codec.parts import GaussianPart, Part
+from vae_core.codec.storage import Array
+
+
+def settled(codec: Codec, codes: Array, position: Array) -> Array:
+    """The codes, integers [n, sub-columns], that `codec.encode` gives to what `codec.decode` makes of these.
+
+    The same, but for Gaussian columns, whose values follow the position, and rows whose values change places.
+    """
+    return _in_order(codec, _at_positions(codec, codes, position), position)
+
+
+def _in_order(codec: Codec, codes: Array, position: Array) -> Array:
+    """The codes of rows that are in order. Few rows may not be: those alone are decoded, and encoded again."""
+    if not codec.orders:
+        return codes
+    plain = codec.joining.split(codes)
+    first = {column: codec.parts_of[column][0] for order in codec.orders for column in order[:2]}
+    numeric = {column: part for column, k in first.items() if isinstance(part := codec.parts[k], Part)}
+    leaves = {first[column]: part.leaf(plain) for column, part in numeric.items()}
+    doubtful: Array = np.zeros(len(codes), dtype=bool)
+    for low, high, *_ in codec.orders:
+        below, above = (numeric[k].ends(leaves[first[k]]) for k in (low, high))
+        doubtful |= below[1] > above[0]
+    rows = np.flatnonzero(doubtful)
+    some = {k: leaf[rows] for k, leaf in leaves.items()}
+    arrays = {k: codec.array(k, plain[:, rows], some, position[rows], {}) for k in numeric}
+    changed = put_in_order(arrays, codec.orders)
+    if changed is None:
+        return codes
+    again = np.asfortranarray(plain[:, rows[changed]].T)
+    for column, part in numeric.items():
+        form, array = codec.forms[column], arrays[column].filter(pa.array(changed))
+        assert isinstance(form, Form)
+        part.encode(form.split(array)[0], storage.missing_mask(array), again)
+    codes = codes.copy()
+    codes[rows[changed]] = codec.joining.join(again)
+    return codes
+
+
+def _at_positions(codec: Codec, codes: Array, position: Array) -> Array:
+    """The codes of the values of Gaussian columns, which are those of the position."""
+    if not any(isinstance(part, GaussianPart) for part in codec.parts):
+        return codes
+    plain, reals = codec.joining.split(codes), np.empty((len(codes), codec.positions), np.float32)
+    for part in codec.parts:
+        if isinstance(part, GaussianPart):
+            values, missing = part.decode(plain, position)
+            part.encode(values, missing, plain.T, reals)
+    return codec.joining.join(plain.T)
