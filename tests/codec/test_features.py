@@ -63,6 +63,8 @@ def test_sets_tell_every_level_and_numbers_lie_where_they_say(codec: Codec) -> N
     assert {name: len(own) for name, own in sets.items()} | {"few": 1, "some": 3, "region": 1, "many": 0} == {
         name: len(own) for name, own in sets.items()
     }
+    assert set(np.unique(values[:, sets["some"][0]])) == set(range(1, SET + 2))
+    assert set(np.unique(values[:, sets["some"][1]])) == set(range(SET + 2))
     told = codec.decode(codes, position, 0).column("some").to_pylist()
     pairs = {(tuple(row), name) for row, name in zip(values[:, sets["some"]].tolist(), told, strict=True)}
     assert len(pairs) == len({row for row, _ in pairs}) == len({name for _, name in pairs}) > 2 * SET
@@ -75,3 +77,14 @@ def test_what_a_relation_makes_is_told_as_it_is_written(codec: Codec) -> None:
     assert j >= len(features.sizes) and features.all[j].column == codec.relations[0].column
     written = codec.decode(codes, position, 0).column(features.all[j].column).to_numpy(zero_copy_only=False)
     assert np.array_equal(features(codes, position)[:, j], np.nan_to_num(written).astype(np.float32))
+
+
+def test_rows_out_of_order_are_told_as_they_are_written(fit: Fit) -> None:
+    rng = np.random.default_rng(3)
+    low = rng.integers(0, 500, 4_000)
+    ordered = fit(pa.table({"low": low, "high": low + rng.integers(0, 300, 4_000)}), min_frequency=1, extremes=1)
+    assert ordered.orders
+    codes, position = made(ordered, 3_000)
+    written = ordered.encode(ordered.decode(codes, position, 0)).codes
+    assert not np.array_equal(codes, written)
+    assert np.array_equal(Features(ordered)(codes, position), Features(ordered)(written, position))

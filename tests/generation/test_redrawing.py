@@ -122,6 +122,16 @@ def test_decode_of_the_prior_is_a_sample_but_for_rows_drawn_again(learned: Artif
     assert sampler.decode(noise.z, noise.u, seed=9).equals(sampler.decode(noise.z, seed=9))
 
 
+def test_rows_are_made_in_proportion_to_how_likely_they_are_kept(learned: Artifact) -> None:
+    # E[w] over rows that are kept with the probability w is E[w²] / E[w] over rows that are drawn.
+    sampler = Sampler(learned, device="cpu", reject=False)
+    assert sampler.discriminator is not None
+    drawn = sampler.discriminator.kept(*sampler.decoder.decode(*sampler.noise(60_000, 5)))
+    made = sampler.discriminator.kept(*sampler._draws.codes(60_000, 5, 0, None))
+    assert made.mean() == pytest.approx((drawn**2).mean() / drawn.mean(), rel=0.01)
+    assert made.mean() > 1.1 * drawn.mean()
+
+
 @pytest.mark.parametrize("damage", ["was changed", "belongs to another model"])
 def test_a_wrong_discriminator_is_refused(learned: Artifact, tmp_path: Path, damage: str) -> None:
     shutil.copytree(learned.folder, tmp_path / "copy")

@@ -133,6 +133,23 @@ def test_rows_that_are_kept_are_more_like_real_ones(learned: Learned, found: Dis
     assert marginals(kept) < 1.1 * marginals(x[: len(kept)])
 
 
+def test_what_is_kept_has_the_marginals_of_the_real_rows() -> None:
+    """Also where much counts as good enough, as few rows would be kept otherwise."""
+    rng = np.random.default_rng(0)
+    real = np.stack([rng.binomial(40, 0.50, 20_000), rng.geometric(0.20, 20_000).clip(1, 30)], axis=1)
+    pool = np.stack([rng.binomial(40, 0.48, 50_000), rng.geometric(0.24, 50_000).clip(1, 30)], axis=1)
+    odds, sizes = np.exp(2 * rng.standard_normal(len(pool)) + 0.1 * pool[:, 0]), [41, 31]
+    factors = discriminator._raked(odds, pool.astype(np.float32), real.astype(np.float32), sizes)
+    weights = odds * np.exp(sum(table[pool[:, j]] for j, table in enumerate(factors)))
+    kept = np.minimum(1, weights / discriminator._scale(weights))
+    assert kept.mean() >= discriminator.LEAST_KEPT
+    for j, size in enumerate(sizes):
+        wanted = np.bincount(real[:, j], minlength=size) / len(real)
+        found = np.bincount(pool[:, j], kept, size) / kept.sum()
+        # Groups are of a sixty-fourth of the rows at least, so rare values are right together.
+        assert np.abs(np.cumsum(found - wanted)).max() < 0.02
+
+
 def test_rows_that_nothing_tells_from_drawn_ones_need_none(learned: Learned) -> None:
     model, codec, codes, values, holdout = learned
     made, _ = discriminator._drawn(model, codec, len(codes), torch.Generator().manual_seed(1), np.random.default_rng(1))
