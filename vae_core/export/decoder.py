@@ -20,6 +20,7 @@ from vae_core.model.sampling import sample
 
 Array = npt.NDArray[np.float32]
 LOG_TOTAL = 8.0  # where the logarithm of a variable's unnormalised probabilities' sum is put: 79 more or less is exact
+LOWEST = -70.0  # exponents, at least: what is below the normal numbers of float32 takes ten times as long
 STEEP = 1e38  # slope of the step that tells which cumulative probabilities are passed
 LOW_BITS = np.float32(2**12)  # u has 24 bits: the upper half chooses the code, the lower half the position inside
 CALIBRATION_ROWS = 4096
@@ -135,12 +136,17 @@ def draw_categorical(context: Context) -> Draw:
     assert isinstance(head, Categorical)
     size = variable.size
     bias = _numpy(head.bias)[head.rows_of(member), :size] + np.float32(LOG_TOTAL - context.log_total)
-    bias = np.where(variable.allowed, bias, np.float32(IMPOSSIBLE))
+    known = variable.allowed.any(axis=0)  # the others don't count at all
+    bias = np.where(variable.allowed | ~known, bias, np.float32(IMPOSSIBLE))
     weight = graph.constant(_numpy(head.weight)[member, :, :size])
     graph.section = "head"
     logits = graph.add("Gemm", context.active, weight, context.bias(bias))
     graph.section = "draw"
-    return Draw(_inverse_cdf(context, graph.add("Exp", logits)), logits)
+    allowed, exponents = variable.allowed[:, known], logits
+    # A trace of mass behind the last allowed code is never drawn, as u < 1; before it would be where u is 0.
+    if not allowed.all() and (allowed[:, :-1] >= allowed[:, 1:]).all():
+        exponents = graph.add("Clip", logits, graph.constant(np.float32(LOWEST), "lowest"))
+    return Draw(_inverse_cdf(context, graph.add("Exp", exponents), known), logits)
 
 
 def draw_located(context: Context) -> Draw:
@@ -177,7 +183,9 @@ def draw_located(context: Context) -> Draw:
     else:
         place = graph.add("Mul", context.bias(scores), graph.add("MatMul", root, each))
         off = graph.add("Gemm", scaled, each, place, alpha=-1.0)
-    peaks = graph.add("Exp", graph.add("Gemm", height, each, graph.add("Mul", off, off), beta=-1.0))
+    height = graph.add("Gemm", height, each, graph.add("Mul", off, off), beta=-1.0)
+    lowest = graph.constant(np.float32(LOWEST), "lowest")
+    peaks = graph.add("Exp", graph.add("Clip", height, lowest))
     mixed = graph.add("Exp", free)
     for peak in graph.split(peaks, [size] * count):
         mixed = graph.add("Add", mixed, peak)
@@ -185,13 +193,13 @@ def draw_located(context: Context) -> Draw:
     base = np.exp(np.where(variable.allowed, bias, np.float32(IMPOSSIBLE)))
     mass = graph.add("Mul", mixed, context.bias(base))
     graph.section = "draw"
-    return Draw(_inverse_cdf(context, mass), mass)
+    return Draw(_inverse_cdf(context, mass, variable.allowed.any(axis=0)), mass)
 
 
-def _inverse_cdf(context: Context, mass: str) -> str:
+def _inverse_cdf(context: Context, mass: str, known: npt.NDArray[np.bool_]) -> str:
     """The number of cumulative masses at or below u times their total, int32 [n, 1], of masses float32 [n, size].
 
-    They are left unnormalised: u is multiplied by their total instead.
+    They are left unnormalised: u is multiplied by their total instead. Only those of `known` [size] codes count.
     """
     graph, size = context.graph, context.variable.size
     columns = max(int(np.flatnonzero(row)[-1]) for row in context.variable.allowed)
@@ -200,11 +208,13 @@ def _inverse_cdf(context: Context, mass: str) -> str:
         return graph.add("Cast", zero, to=INT32)
     axis = graph.constant(np.array([1], np.int64), "axis_1")
     # A product rather than ReduceSum, whose rounding depends on where in the batch a row stands.
-    ones = graph.constant(np.ones((size, 1), np.float32), f"ones_{size}")
+    counts, name = known.astype(np.float32)[:, None], "" if known.all() else f"_{context.j}"
+    ones = graph.constant(counts, f"ones_{size}{name}")
     threshold = graph.add("Mul", context.uniform, graph.add("MatMul", mass, ones))
     # However the sums are rounded, the last cumulative probability stays above u < 1.
     grown = np.float32(1 + (size + 4) * 2**-23)
-    triangle = graph.constant(-grown * np.triu(np.ones((size, columns), np.float32)), f"triangle_{size}_{columns}")
+    triangle = -grown * np.triu(np.ones((size, columns), np.float32)) * counts
+    triangle = graph.constant(triangle, f"triangle_{size}_{columns}{name}")
     ahead = graph.add("Gemm", mass, triangle, threshold)
     passed = graph.add("HardSigmoid", ahead, alpha=STEEP, beta=1.0)  # 1 at or above 0, else 0
     code = graph.add("Cast", graph.add("ReduceSum", passed, axis, keepdims=1), to=INT32)
