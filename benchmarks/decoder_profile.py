@@ -58,12 +58,12 @@ def products(decoder: Path, batch: int, *, triangular: bool) -> tuple[bytes, lis
 
 
 def _triangular(weight: npt.NDArray[Any]) -> bool:
-    """Whether the weight sums up: one value on and above the diagonal, nought below."""
-    above = np.triu(np.ones(weight.shape, bool))
-    return (
-        weight.ndim == 2
-        and weight.size > 1
-        and bool((weight[above] == weight[0, 0]).all() and not weight[~above].any())
+    """Whether the weight sums up: one value on and above the diagonal, nought below and in rows that don't count."""
+    if weight.ndim != 2 or weight.size < 2:
+        return False
+    counts = weight[:, -1:]
+    return len(np.unique(counts[counts != 0])) == 1 and bool(
+        (weight == np.triu(counts.repeat(weight.shape[1], 1))).all()
     )
 
 

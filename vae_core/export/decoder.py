@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from vae_core.model.sampling import sample
 
 Array = npt.NDArray[np.float32]
 LOG_TOTAL = 8.0  # where the logarithm of a variable's unnormalised probabilities' sum is put: 79 more or less is exact
+LOG_2 = math.log(2)
 LOWEST = -70.0  # exponents, at least: what is below the normal numbers of float32 takes ten times as long
 STEEP = 1e38  # slope of the step that tells which cumulative probabilities are passed
 LOW_BITS = np.float32(2**12)  # u has 24 bits: the upper half chooses the code, the lower half the position inside
@@ -30,14 +32,13 @@ CALIBRATION_ROWS = 4096
 class Draw:
     """One variable drawn in the graph: the names of its values.
 
-    `code` is int32 [n, 1]; `logits` (of a located variable their exponentials) is kept for the parity check; `value`
-    is what a Gaussian variable drew, float32 [n, 1]; `plain` is the code and `leaf` the leaf id, int32 [n].
+    `code` is int32 [n]; `logits` (of a located variable their exponentials) is kept for the parity check; `value` is
+    what a Gaussian variable drew, float32 [n, 1]; `leaf` is the leaf id, int32 [n].
     """
 
     code: str
     logits: str
     value: str | None = None
-    plain: str = ""
     leaf: str = ""
 
 
@@ -70,7 +71,7 @@ class Context:
         if parent is None:
             return self.graph.constant(table[0])
         drawn = self.drawn[parent]
-        return self.graph.add("Gather", self.graph.constant(table), drawn.plain if self.variable.tied else drawn.leaf)
+        return self.graph.add("Gather", self.graph.constant(table), drawn.code if self.variable.tied else drawn.leaf)
 
 
 def build_decoder(model: VAE, positions: list[bool], metadata: dict[str, str]) -> tuple[onnx.ModelProto, list[str]]:
@@ -86,7 +87,8 @@ def build_decoder(model: VAE, positions: list[bool], metadata: dict[str, str]) -
     decoder, layout = model.decoder, model.decoder.layout
     graph = GraphBuilder("noise")
     z = graph.input("z", FLOAT, model.latent_dim)
-    uniforms = graph.split(graph.input("u", FLOAT, len(layout.variables)), [1] * len(layout.variables))
+    u = graph.input("u", FLOAT, len(layout.variables))
+    uniforms = graph.split(u, [1] * len(layout.variables))
     gaussians = layout.gaussians
     normals = graph.split(graph.input("eps", FLOAT, len(gaussians)), [1] * len(gaussians)) if gaussians else []
 
@@ -106,26 +108,28 @@ def build_decoder(model: VAE, positions: list[bool], metadata: dict[str, str]) -
         active = graph.add("Relu", h)
         context = Context(graph, decoder, j, active, uniforms[j], normal, drawn, predicted, log_totals[j])
         drawn.append(DRAWS[variable.likelihood](context))
-        drawn[j].plain = graph.add("Squeeze", drawn[j].code, graph.constant(np.array([1], np.int64), "axis_1"))
         drawn[j].leaf = _leaf(graph, variable, drawn)
         if j + 1 < len(layout.variables):
             graph.section = "state"
             rows = table[offsets[j] : offsets[j] + layout.embedded[j]] + (shift[j + 1] - shift[j])
             row = drawn[j].leaf
             if variable.within is not None:
-                row = _pair(graph, drawn[variable.within].plain, drawn[j], variable)
+                row = _pair(graph, drawn[variable.within].code, drawn[j], variable)
             h = graph.add("Add", h, graph.add("Gather", graph.constant(rows), row))
             if j in readers:
                 graph.section = "prediction"
                 outer, added = readers[j]
-                row = drawn[j].plain if outer is None else _pair(graph, drawn[outer].plain, drawn[j], variable)
+                row = drawn[j].code if outer is None else _pair(graph, drawn[outer].code, drawn[j], variable)
                 predicted = graph.add("Add", predicted, graph.add("Gather", graph.constant(added), row))
 
     graph.section = "output"
-    graph.output(_joined(graph, [draw.code for draw in drawn]), "codes", INT32, len(drawn))
+    # One below the other, then turned: columns side by side take five times as long.
+    below = graph.add("Concat", *(draw.code for draw in drawn), axis=0)
+    below = graph.add("Reshape", below, graph.constant(np.array([len(drawn), -1], np.int64)))
+    graph.output(graph.add("Transpose", below, perm=[1, 0]), "codes", INT32, len(drawn))
     wanted = [j for j, position in enumerate(positions) if position or drawn[j].value]
     if wanted:
-        graph.output(_positions(graph, wanted, drawn, uniforms), "position", FLOAT, len(wanted))
+        graph.output(_positions(graph, wanted, drawn, u), "position", FLOAT, len(wanted))
     return graph.build(metadata), [draw.logits for draw in drawn]
 
 
@@ -146,34 +150,38 @@ def draw_categorical(context: Context) -> Draw:
     # A trace of mass behind the last allowed code is never drawn, as u < 1; before it would be where u is 0.
     if not allowed.all() and (allowed[:, :-1] >= allowed[:, 1:]).all():
         exponents = graph.add("Clip", logits, graph.constant(np.float32(LOWEST), "lowest"))
-    return Draw(_inverse_cdf(context, graph.add("Exp", exponents), known), logits)
+    return Draw(_inverse_cdf(context, graph.add("Exp", exponents)), logits)
 
 
 def draw_located(context: Context) -> Draw:
     """Inverse CDF over the masses of the mixture."""
     graph, variable = context.graph, context.variable
     head, member = context.decoder.head(context.j)
-    assert isinstance(head, Located) and variable.prediction is not None
+    assert isinstance(head, Located) and variable.prediction is not None and context.decoder.predictions is not None
     size = variable.size
     graph.section = "head"
-    weight = np.concatenate([_numpy(head.weight)[member, :, :size], _numpy(head.peaks)[member]], axis=1)
-    shift = np.concatenate([np.zeros(size, np.float32), _numpy(head.peaks_shift)[member]])
+    peaks, shift = _numpy(head.peaks)[member], _numpy(head.peaks_shift)[member]
+    count = len(shift) // PARAMETERS
+    # Of each peak: what is added to its prediction, log √(q/2), and 2·log w + log 2.
+    factors, added = np.repeat(np.array([[1, 0.5, 2], [0, -LOG_2 / 2, LOG_2]], np.float32), count, axis=1)
+    weight = np.concatenate([_numpy(head.weight)[member, :, :size], peaks * factors], axis=1)
+    shift = np.concatenate([np.zeros(size, np.float32), shift * factors + added])
     said = graph.add("Gemm", context.active, graph.constant(weight), graph.constant(shift))
-    count = len(shift[size:]) // PARAMETERS
-    free, added, log_precision, log_weight = graph.split(said, [size, count, count, count])
+    free, moved, log_root, log_weight = graph.split(said, [size, count, count, count])
     graph.section = "peaks"
-    own = graph.constant(np.array([variable.prediction], np.int64))
-    middle = graph.add("Add", graph.add("Gather", context.predicted, own, axis=1), added)
+    own = np.zeros((len(context.decoder.predictions.shift), count), np.float32)
+    own[variable.prediction] = 1
+    middle = graph.add("Gemm", context.predicted, graph.constant(own), moved)  # a column, which Gather takes longer for
     middle = graph.add("Clip", middle, *_limits(graph, -FARTHEST, FARTHEST))
-    precision = graph.add("Exp", graph.add("Clip", log_precision, *_limits(graph, FLATTEST, SHARPEST)))
-    one, half = (graph.constant(np.full((1, 1), x, np.float32), f"number_{x}") for x in (1.0, 0.5))
-    more = graph.add("Add", precision, one)
-    share = graph.add("Div", graph.add("Mul", precision, graph.add("Mul", middle, middle)), more)
-    height = graph.add("Mul", half, graph.add("Add", graph.add("Log", more), share))
-    height = graph.add("Add", log_weight, height)
-    # All peaks side by side, as products: elementwise operators with a number a row take three times as long.
-    root = graph.add("Sqrt", graph.add("Mul", precision, half))
+    limits = _limits(graph, (FLATTEST - LOG_2) / 2, (SHARPEST - LOG_2) / 2)
+    root = graph.add("Exp", graph.add("Clip", log_root, *limits))
     scaled = graph.add("Mul", root, middle)
+    # Twice the height of a peak: 2·log w + log(1 + q) + q·m²/(1 + q).
+    half = graph.constant(np.full((1, 1), 0.5, np.float32), "half")
+    more = graph.add("Add", graph.add("Mul", root, root), half)
+    share = graph.add("Div", graph.add("Mul", scaled, scaled), more)
+    height = graph.add("Add", graph.add("Add", graph.add("Log", more), share), log_weight)
+    # All peaks side by side, as products: elementwise operators with a number a row take three times as long.
     blocks = np.repeat(np.eye(count, dtype=np.float32), size, axis=1)
     each = graph.constant(blocks, f"blocks_{count}_{size}")
     scores = np.tile(_numpy(head.scores_of(member)), count)
@@ -183,41 +191,38 @@ def draw_located(context: Context) -> Draw:
     else:
         place = graph.add("Mul", context.bias(scores), graph.add("MatMul", root, each))
         off = graph.add("Gemm", scaled, each, place, alpha=-1.0)
-    height = graph.add("Gemm", height, each, graph.add("Mul", off, off), beta=-1.0)
-    lowest = graph.constant(np.float32(LOWEST), "lowest")
-    peaks = graph.add("Exp", graph.add("Clip", height, lowest))
-    mixed = graph.add("Exp", free)
-    for peak in graph.split(peaks, [size] * count):
-        mixed = graph.add("Add", mixed, peak)
+    height = graph.add("Gemm", height, each, graph.add("Mul", off, off), alpha=0.5, beta=-1.0)
+    peaks = graph.add("Exp", graph.add("Clip", height, graph.constant(np.float32(LOWEST), "lowest")))
+    summed = graph.constant(np.tile(np.eye(size, dtype=np.float32), (count, 1)), f"summed_{count}_{size}")
+    mixed = graph.add("Gemm", peaks, summed, graph.add("Exp", free))
     bias = _numpy(head.bias)[head.rows_of(member), :size] + np.float32(LOG_TOTAL - context.log_total)
     base = np.exp(np.where(variable.allowed, bias, np.float32(IMPOSSIBLE)))
     mass = graph.add("Mul", mixed, context.bias(base))
     graph.section = "draw"
-    return Draw(_inverse_cdf(context, mass, variable.allowed.any(axis=0)), mass)
+    return Draw(_inverse_cdf(context, mass), mass)
 
 
-def _inverse_cdf(context: Context, mass: str, known: npt.NDArray[np.bool_]) -> str:
-    """The number of cumulative masses at or below u times their total, int32 [n, 1], of masses float32 [n, size].
+def _inverse_cdf(context: Context, mass: str) -> str:
+    """The number of cumulative masses at or below u times their total, int32 [n], of masses float32 [n, size].
 
-    They are left unnormalised: u is multiplied by their total instead. Only those of `known` [size] codes count.
+    They are left unnormalised: u is multiplied by their total instead. Codes that are never allowed don't count.
     """
     graph, size = context.graph, context.variable.size
     columns = max(int(np.flatnonzero(row)[-1]) for row in context.variable.allowed)
     if columns == 0:
         zero = graph.add("Mul", context.uniform, graph.constant(np.zeros((1, 1), np.float32), "nought"))
-        return graph.add("Cast", zero, to=INT32)
-    axis = graph.constant(np.array([1], np.int64), "axis_1")
+        return _flat(graph, graph.add("Cast", zero, to=INT32))
     # A product rather than ReduceSum, whose rounding depends on where in the batch a row stands.
-    counts, name = known.astype(np.float32)[:, None], "" if known.all() else f"_{context.j}"
+    counts = np.any(context.variable.allowed, axis=0, keepdims=True).T.astype(np.float32)
+    name = "" if counts.all() else f"_{context.j}"
     ones = graph.constant(counts, f"ones_{size}{name}")
     threshold = graph.add("Mul", context.uniform, graph.add("MatMul", mass, ones))
     # However the sums are rounded, the last cumulative probability stays above u < 1.
-    grown = np.float32(1 + (size + 4) * 2**-23)
-    triangle = -grown * np.triu(np.ones((size, columns), np.float32)) * counts
-    triangle = graph.constant(triangle, f"triangle_{size}_{columns}{name}")
+    above = (-1 - (size + 4) * 2**-23) * counts.repeat(columns, axis=1)
+    triangle = graph.constant(np.triu(above), f"triangle_{size}_{columns}{name}")
     ahead = graph.add("Gemm", mass, triangle, threshold)
     passed = graph.add("HardSigmoid", ahead, alpha=STEEP, beta=1.0)  # 1 at or above 0, else 0
-    code = graph.add("Cast", graph.add("ReduceSum", passed, axis, keepdims=1), to=INT32)
+    code = graph.add("Cast", _sums(graph, passed), to=INT32)
     # Should a total overflow after all, the row is drawn anyhow rather than the run ended.
     bounds = (graph.constant(np.int32(bound), f"code_{bound}") for bound in (0, columns))
     return graph.add("Clip", code, *bounds)
@@ -234,7 +239,7 @@ def draw_bernoulli(context: Context) -> Draw:
     logits = graph.add("Gemm", context.active, weight, context.bias(bias))
     graph.section = "draw"
     zero = graph.add("Sigmoid", logits)
-    return Draw(graph.add("Cast", graph.add("LessOrEqual", zero, context.uniform), to=INT32), logits)
+    return Draw(_flat(graph, graph.add("Cast", graph.add("LessOrEqual", zero, context.uniform), to=INT32)), logits)
 
 
 def draw_gaussian(context: Context) -> Draw:
@@ -251,11 +256,10 @@ def draw_gaussian(context: Context) -> Draw:
     std = graph.add("Exp", graph.add("Clip", log_std, *limits))
     value = graph.add("Add", mean, graph.add("Mul", std, context.normal))
     passed = graph.add("Cast", graph.add("LessOrEqual", graph.constant(variable.edges[None]), value), to=FLOAT)
-    axis = graph.constant(np.array([1], np.int64), "axis_1")
-    code = graph.add("Cast", graph.add("ReduceSum", passed, axis, keepdims=1), to=INT32)
+    code = graph.add("Cast", _sums(graph, passed), to=INT32)
     if variable.parent is not None:
         missing = graph.add("Cast", context.drawn[variable.parent].code, to=9)
-        code = graph.add("Where", missing, graph.constant(np.array([[variable.size - 1]], np.int32)), code)
+        code = graph.add("Where", missing, graph.constant(np.array([variable.size - 1], np.int32)), code)
     return Draw(code, moments, value)
 
 
@@ -304,7 +308,7 @@ def _log_totals(model: VAE) -> list[float]:
     return [float(total.min() + total.max()) / 2 for total in totals]
 
 
-def _positions(graph: GraphBuilder, wanted: list[int], drawn: list[Draw], uniforms: list[str]) -> str:
+def _positions(graph: GraphBuilder, wanted: list[int], drawn: list[Draw], u: str) -> str:
     """Where inside their codes the variables lie, float32 [n, wanted]: the lower bits of their uniform numbers.
 
     They say nothing of the code but at the ends of its range of u. The next 12 bits come from the number before.
@@ -313,12 +317,13 @@ def _positions(graph: GraphBuilder, wanted: list[int], drawn: list[Draw], unifor
     inside = [j for j, value in zip(wanted, values, strict=True) if value is None]
     if not inside:
         return _joined(graph, [value for value in values if value])
-    scale = graph.constant(np.full((1, 1), LOW_BITS), "low_bits")
-    low = []
-    for chosen in (inside, [j - 1 for j in inside]):
-        scaled = graph.add("Mul", _joined(graph, [uniforms[j] for j in chosen]), scale)
-        low.append(graph.add("Sub", scaled, graph.add("Floor", scaled)))
-    position = graph.add("Add", low[0], graph.add("Div", low[1], scale))
+    scaled = graph.add("Mul", u, graph.constant(np.full((1, 1), LOW_BITS), "low_bits"))
+    low = graph.add("Sub", scaled, graph.add("Floor", scaled))
+    both = np.zeros((len(drawn), len(inside)), np.float32)
+    for column, j in enumerate(inside):
+        both[j, column] += 1
+        both[j - 1, column] += 1 / LOW_BITS
+    position = graph.add("MatMul", low, graph.constant(both))  # exact, as the bits don't overlap
     columns = iter(graph.split(position, [1] * len(inside)))
     return _joined(graph, [value or next(columns) for value in values]) if len(inside) < len(wanted) else position
 
@@ -327,14 +332,24 @@ def _leaf(graph: GraphBuilder, variable: Variable, drawn: list[Draw]) -> str:
     """The leaf id of the variable drawn last, int32 [n]."""
     last = drawn[-1]
     if variable.refines is not None:
-        return _pair(graph, drawn[variable.refines].plain, last, variable)
-    return last.plain if variable.crosses is None else _pair(graph, drawn[variable.crosses].leaf, last, variable)
+        return _pair(graph, drawn[variable.refines].code, last, variable)
+    return last.code if variable.crosses is None else _pair(graph, drawn[variable.crosses].leaf, last, variable)
 
 
 def _pair(graph: GraphBuilder, earlier: str, last: Draw, variable: Variable) -> str:
     """The number of the pair of an earlier number and of the code drawn last, int32 [n]."""
     size = graph.constant(np.array([variable.size], np.int32))
-    return graph.add("Add", last.plain, graph.add("Mul", earlier, size))
+    return graph.add("Add", last.code, graph.add("Mul", earlier, size))
+
+
+def _flat(graph: GraphBuilder, column: str) -> str:
+    """[n, 1] as [n]."""
+    return graph.add("Squeeze", column, graph.constant(np.array([1], np.int64), "axis_1"))
+
+
+def _sums(graph: GraphBuilder, values: str) -> str:
+    """Of each row: float32 [n] of [n, size]."""
+    return graph.add("ReduceSum", values, graph.constant(np.array([1], np.int64), "axis_1"), keepdims=0)
 
 
 def _joined(graph: GraphBuilder, columns: list[str]) -> str:
