@@ -261,7 +261,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000], help="the first one is what is compared")
     parser.add_argument("--peer-rows", type=int, default=100_000)
     parser.add_argument("--workers", type=int, help="as many as cores when not given")
-    parser.add_argument("--batch-size", type=int, default=GenerationConfig().batch_size)
+    parser.add_argument("--batch-size", type=int, help="what fits the decoder's width when not given")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--run-repeats", type=int, default=3, help="of the runs in processes of their own")
     parser.add_argument("--cache", type=Path, default=CACHE)
@@ -272,6 +272,7 @@ def main() -> None:
     if arguments.peers and not arguments.data:
         parser.error("--peers needs --data")
     workers = cores(arguments.workers)
+    arguments.batch_size = arguments.batch_size or Sampler(arguments.model, device="cpu").decoder.batch
     result: dict[str, Any] = {
         "cpus": os.cpu_count(),
         "workers": workers,

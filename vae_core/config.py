@@ -204,7 +204,9 @@ class GenerationConfig(_Strict):
     partition_by: list[str] = Field(
         default_factory=list, description="columns whose values name folders, such as origin=JFK"
     )
-    batch_size: int = Field(2048, ge=64, description="rows a run of the decoder")
+    batch_size: int | None = Field(
+        None, ge=64, description="rows a run of the decoder; what fits its width when not given"
+    )
     workers: int | None = Field(None, ge=1, description="as many as cores when not given")
     device: Device = "auto"
     engine: Literal["local", "dask"] = Field("local", description="threads of this process, or processes through Dask")

@@ -19,6 +19,7 @@ from vae_core.store import Artifact
 
 STAGE = "export"
 FORMAT_VERSION = 2
+CACHED = 2**17  # numbers of a hidden state [n, hidden], of which the decoder has three or four
 
 
 def export(model: Artifact, progress: Progress = silent) -> Artifact:
@@ -46,6 +47,7 @@ def export(model: Artifact, progress: Progress = silent) -> Artifact:
         "model_digest": model.digest,
         "codec_digest": codec.digest,
         "latent_dim": str(vae.latent_dim),
+        "batch_size": str(batch_size(vae.decoder.hidden)),
         "sub_columns": json.dumps([{"name": s.name, "size": s.size} for s in codec.sub_columns]),
         "position": json.dumps([s.name for s in codec.sub_columns if s.position or s.gaussian]),
     }
@@ -60,6 +62,11 @@ def export(model: Artifact, progress: Progress = silent) -> Artifact:
         onnx.save(encoder, folder / "encoder.onnx")
     progress(3, 3)
     return Artifact.load(model.folder)
+
+
+def batch_size(hidden: int) -> int:
+    """Rows of a run of the decoder: as many as keep hidden states, a power of two, in a core's second cache."""
+    return 1 << min(10, max(8, (CACHED // hidden).bit_length() - 1))
 
 
 def load_model(model: Artifact, codec: Codec) -> VAE:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +17,7 @@ from vae_core.generation.session import Graph
 
 ATTEMPTS = 16  # times that a row is drawn again, at most, for being like a rare one
 PROPOSALS = 12  # times that it is drawn again before, at most, as the discriminator didn't keep it
-_FEW = 64  # rows decoded at once while few are drawn again
+_FEW = 64  # fewer rows than a batch are decoded at once, in multiples of this
 
 _Codes = npt.NDArray[np.int32]
 _Floats = npt.NDArray[np.float32]
@@ -60,11 +59,11 @@ class Draws:
         """Of z, u and eps."""
         return self.decoder.latent_dim, len(self.decoder.sub_columns), self.decoder.normals
 
-    @cached_property
-    def _redecoder(self) -> Graph:
+    def _redecoder(self, rows: int) -> Graph:
         """For a few rows. On a GPU results depend on the batch, so that it stays the same there."""
-        cuda = self.decoder.provider.startswith("CUDA")
-        return self.decoder if cuda else self.decoder.with_batch(min(_FEW, self.decoder.batch))
+        batch = -(-rows // _FEW) * _FEW
+        few = batch < self.decoder.batch and not self.decoder.provider.startswith("CUDA")
+        return self.decoder.with_batch(batch) if few else self.decoder
 
     def noise(self, rows: int, seed: int, first_row: int = 0) -> Noise:
         """Noise of rows `first_row` … `first_row + rows - 1`."""
@@ -132,8 +131,7 @@ class Draws:
                 chance = passed if attempt < -1 else None  # the last one is taken
             else:
                 noise, chance = noise_again(seed, first_row + again, attempt, *self._widths), None
-            decoder = self._redecoder if len(again) < self.decoder.batch // 2 else self.decoder
-            drawn = decoder.decode(*noise)
+            drawn = self._redecoder(len(again)).decode(*noise)
             codes[again], position[again] = drawn
             draws += len(again)
             refused, rare = self._refused(*drawn, chance, rejects)

@@ -23,7 +23,6 @@ from vae_core.generation.session import Graph
 from vae_core.store import Artifact
 
 _Floats = npt.NDArray[np.float32]
-BATCH = 2048
 _CHUNK = 4 * BLOCK
 
 
@@ -47,7 +46,7 @@ class Sampler:
         *,
         device: Device = "auto",
         threads: int = 1,
-        batch_size: int = BATCH,
+        batch_size: int | None = None,
         reject: bool = True,
     ) -> None:
         """Load and check a model.
@@ -56,7 +55,7 @@ class Sampler:
             model: the artifact, or its folder.
             device: `cuda` never falls back to the CPU.
             threads: of the decoder.
-            batch_size: rows of one run of the decoder.
+            batch_size: rows of one run of the decoder; what fits its width when not given.
             reject: whether rows like rare ones are drawn again; without, they can be counted.
 
         Raises:
@@ -66,9 +65,8 @@ class Sampler:
         """
         self.model = model if isinstance(model, Artifact) else Artifact.load(Path(model))
         self._options = {"device": device, "threads": threads}
-        batch = min(batch_size, BLOCK)
         self.codec = _codec(self.model)
-        self.decoder = Graph(self.model, "decoder.onnx", device=device, threads=threads, batch=batch)
+        self.decoder = Graph(self.model, "decoder.onnx", device=device, threads=threads, batch=batch_size)
         self.decoder.check_codec(self.codec)
         self.rare = _rare_rows(self.model)
         self._rejects = self.rare if reject else None

@@ -14,9 +14,11 @@ import numpy.typing as npt
 
 from vae_core.config import Device
 from vae_core.errors import ArtifactError, ConfigError, MissingDependencyError
+from vae_core.generation.noise import BLOCK
 from vae_core.store import Artifact
 
 FORMAT_VERSION = 2
+BATCH = 2048  # where the graph doesn't say
 _Floats = npt.NDArray[np.float32]
 _Codes = npt.NDArray[np.int32]
 
@@ -35,7 +37,9 @@ class Graph:
         normals: width of eps, the number of Gaussian sub-columns.
     """
 
-    def __init__(self, model: Artifact, file: str, *, device: Device = "auto", threads: int = 1, batch: int) -> None:
+    def __init__(
+        self, model: Artifact, file: str, *, device: Device = "auto", threads: int = 1, batch: int | None = None
+    ) -> None:
         """Load `file` of `model`.
 
         Args:
@@ -43,7 +47,7 @@ class Graph:
             file: `decoder.onnx` or `encoder.onnx`.
             device: `cuda` never falls back to the CPU; `auto` takes CUDA where it loads.
             threads: of one run.
-            batch: rows of one run.
+            batch: rows of one run; on the CPU as many as the graph says when not given, BATCH on CUDA.
 
         Raises:
             ArtifactError: the file was changed, is missing, or doesn't belong to this model and codec.
@@ -53,7 +57,6 @@ class Graph:
         if file not in model.manifest["files"]:
             raise ArtifactError(f"{model.folder}: it has no {file}; run `vaesynth export {model.name}` first")
         model.check(file)
-        self.batch = batch
         self.path = model.folder / file
         self._session = _session(self.path, device, threads)
         self.provider = str(self._session.get_providers()[0])
@@ -61,6 +64,8 @@ class Graph:
         properties = dict(self._session.get_modelmeta().custom_metadata_map)
         others = dict.fromkeys(("codec_digest", "latent_dim", "sub_columns", "position"))
         check_metadata(self.path, properties, {"model_digest": model.digest, **others})
+        fitting = BATCH if self.provider.startswith("CUDA") else int(properties.get("batch_size", BATCH))
+        self.batch = min(batch or fitting, BLOCK)
         self.codec_digest = properties["codec_digest"]
         self.latent_dim = int(properties["latent_dim"])
         self.sub_columns = [(str(c["name"]), int(c["size"])) for c in json.loads(properties["sub_columns"])]
