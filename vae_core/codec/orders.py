@@ -94,11 +94,11 @@ def put_in_order(arrays: dict[int, pa.Array], orders: Sequence[Order]) -> Bools 
     """Restore all orders, in `arrays` itself. Returns which rows changed, bool [n], `None` for none."""
     changed: Bools | None = None
     places = [order for order in orders if order.gives is None]
-    left, again = len(places), True
-    while again:  # each exchange takes a larger value to a later column of any line-up that has all orders: it ends
-        again = False
+    left, moved = len(places), set(arrays)
+    while moved:  # each exchange takes a larger value to a later column of any line-up that has all orders: it ends
+        before, moved = moved, set()
         for low, high, _, most, least in places:
-            if (wrong := _wrong(arrays[low], arrays[high])) is None:
+            if not (before | moved) & {low, high} or (wrong := _wrong(arrays[low], arrays[high])) is None:
                 continue
             stays = (None, None) if left < 0 else (pc.greater(arrays[low], most), pc.less(arrays[high], least))
             taken = (
@@ -106,7 +106,7 @@ def put_in_order(arrays: dict[int, pa.Array], orders: Sequence[Order]) -> Bools 
                 _taken(wrong, arrays[high], arrays[low], stays[1]),
             )
             arrays[low], arrays[high] = taken
-            changed, again = _either(changed, wrong), True
+            changed, moved = _either(changed, wrong), moved | {low, high}
         left -= 1  # values that stay may send others to and fro
     # Of those that give way the coarsest first: its value is then that of finer ones.
     for low, high, gives, *_ in orders:
