@@ -133,6 +133,17 @@ def test_rows_that_are_kept_are_more_like_real_ones(learned: Learned, found: Dis
     assert marginals(kept) < 1.1 * marginals(x[: len(kept)])
 
 
+def test_odds_of_few_rows_cost_no_draws(learned: Learned, found: Discriminator) -> None:
+    """As high odds as the likeliest tenth of the real rows have count alike, and some rows are kept for sure."""
+    _, codec, codes, values, _ = learned
+    real = Features(codec)(codes, discriminator._positions(codec, values, np.random.default_rng(6)))
+    x = drawn(learned, 20_000, 11)
+    most = np.log(discriminator.CEILING * np.exp(found.trees.decision_function(x)).mean())
+    beyond = (found.trees.decision_function(real) > found.ceiling).mean()
+    assert found.ceiling < most + 0.05 and (abs(found.ceiling - most) < 0.05 or 0.05 < beyond < 0.2)
+    assert (probability(found, x) == 1).mean() > 0.8 * discriminator.SURE
+
+
 def test_what_is_kept_has_the_marginals_of_the_real_rows() -> None:
     """Also where much counts as good enough, as few rows would be kept otherwise."""
     rng = np.random.default_rng(0)

@@ -2,7 +2,7 @@
 
 Rejection sampling with a classifier's odds (Azadi et al. 2019, "Discriminator rejection sampling"): trees learn to tell
 real rows from drawn ones; odds of o say that a row is drawn 1/o times too often, so it is kept with a probability of
-min(o, CEILING) / scale. What that does to marginals is mended by factors for the values of each feature (iterative
+min(o, ceiling) / scale. What that does to marginals is mended by factors for the values of each feature (iterative
 proportional fitting), found on other drawn rows.
 """
 
@@ -23,7 +23,9 @@ from vae_core.model.sampling import Ancestral
 TIMES = 4  # rows drawn to learn from, as many times the real ones
 POOL = 250_000  # others, at most, on which the marginals are mended: their own chance errors come back in the rows
 CELLS = 8_000_000  # rows times features that the trees learn from, at most; of the pool twice as many
-CEILING = 2.0  # odds that count: higher ones would cost draws and win little
+CEILING = 2.0  # odds that count, at most: higher ones would cost draws and win little
+FEW = 0.1  # share of the real rows that may have higher odds than those that count
+SURE = 0.05  # share of the rows drawn that are always kept, at least
 LEAST_KEPT = 0.4  # mean probability of being kept, at least: bounds the draws that a row takes
 LEAST_HELD, MOST_HELD = 200, 10_000  # real rows that tell when to stop
 WORTH = 0.51  # AUC on held-out rows above which it pays, past two standard errors
@@ -112,7 +114,7 @@ def learn(
     every = _some(np.arange(len(codes)), rows, rng)
     real = features(codes[every].astype(np.int32), _positions(codec, values[every], rng))
     odds = np.exp(trees.decision_function(pool))
-    ceiling = float(np.log(CEILING * odds.mean()))
+    ceiling = float(np.log(min(CEILING * odds.mean(), _likely(odds, 1 - FEW))))
     odds = np.minimum(odds, np.exp(ceiling))
     factors = _raked(odds, pool, real, features.sizes)
     weight = odds * np.exp(sum(f[pool[:, j].astype(np.int64)] for j, f in enumerate(factors)))
@@ -180,9 +182,15 @@ def _raked(
     return [factors[group] for group, _, _, factors in marginals]
 
 
+def _likely(odds: npt.NDArray[np.float64], share: float) -> float:
+    """Odds that this share of the real rows have at most, as the odds of drawn rows tell."""
+    order = np.argsort(odds)
+    return float(odds[order[np.searchsorted(np.cumsum(odds[order]), share * odds.sum())]])
+
+
 def _scale(weights: npt.NDArray[np.float64]) -> float:
     """The weight of a row that is always kept: few are above it, and LEAST_KEPT of all rows are kept."""
-    scale = float(np.quantile(weights, 0.98))
+    scale = float(np.quantile(weights, 1 - SURE))
     while np.minimum(1, weights / scale).mean() < LEAST_KEPT:
         scale *= 0.9
     return scale

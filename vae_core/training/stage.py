@@ -38,7 +38,7 @@ from vae_core.training.loop import TrainingResult, fit
 from vae_core.training.privately import learn_privately, sealed
 from vae_core.training.trial import drawn_first
 
-STAGE = "train/9"
+STAGE = "train/10"
 FEW_ROWS = 1_000  # below, users are told what to expect
 
 _logger = logging.getLogger(__name__)
