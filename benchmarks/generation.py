@@ -1,11 +1,13 @@
 """Generation end to end to Parquet: against the peers, against bare matrix products, and where the time goes.
 
-    python benchmarks/generation.py MODEL_FOLDER [--peers PEERS/bin/python --data FOLDER] [--rows 1000000 20000000]
-        [--repeats 5] [--workers N] [--json RESULT.json] [--markdown RESULT.md] [--plot docs/generation.svg]
+    python benchmarks/generation.py MODEL_FOLDER [--peers PEERS/bin/python --data FOLDER [--table adult]]
+        [--rows 1000000 20000000] [--repeats 5] [--workers N]
+        [--json RESULT.json] [--markdown RESULT.md] [--plot docs/generation.svg]
 
-MODEL_FOLDER is a model exported from Adult; PEERS the environment that peers/environment.sh makes, FOLDER the tables
-as for fidelity.py. Everything that is compared is measured in turn, round by round, and the median over the rounds of a
-rate, or of the ratio within a round, is reported; the ratio of processor time beside it, which load disturbs less:
+MODEL_FOLDER is a model exported from the table; PEERS the environment that peers/environment.sh makes, FOLDER the
+tables as for fidelity.py. Everything that is compared is measured in turn, round by round, and the median over the
+rounds of a rate, or of the ratio within a round, is reported; the ratio of processor time beside it, which load
+disturbs less:
 
 - ours: `generate`, from loaded libraries to the manifest on disk, loading the model included, in a resident process;
 - SDV's synthesizers: `sample` + `to_parquet` in a resident process that has the fitted one loaded. They are trained
@@ -14,9 +16,10 @@ rate, or of the ratio within a round, is reported; the ratio of processor time b
   batch; with and without the triangular ones that make probabilities cumulative.
 
 The steps are timed on one thread, a row group at a time, in processor time, which other programs on the machine disturb
-less than they do wall time; what happens inside the decoder is divided by onnxruntime's own profile. Disk is what a
-file takes longer on the disk than in memory, in wall time, until it is synced. The runs of --rows are processes of
-their own, so that the peak of resident memory is that run's. "busy" is the share of the workers' cores that a run used.
+less than they do wall time; what is done again for rows that are drawn again counts as often. What happens inside the
+decoder is divided by onnxruntime's own profile. Disk is what a file takes longer on the disk than in memory, in wall
+time, until it is synced. The runs of --rows are processes of their own, so that the peak of resident memory is that
+run's. "busy" is the share of the workers' cores that a run used.
 """
 
 from __future__ import annotations
@@ -110,7 +113,7 @@ def compare(arguments: argparse.Namespace, workers: int) -> dict[str, Any]:
     }
     peers = {}
     if arguments.peers:
-        data, _ = prepare(read("adult", arguments.data), arguments.cache)
+        data, _ = prepare(read(arguments.table, arguments.data), arguments.cache)
         peers = {name: Peer(arguments.peers, name, data, data.parent / "sampler") for name in arguments.methods}
     rates: dict[str, list[float]] = {name: [] for name in ("ours", *bare, *peers)}
     work: dict[str, list[float]] = {name: [] for name in ("ours", *peers)}
@@ -193,19 +196,23 @@ def steps(model: str, batch: int, groups: int = 4, repeats: int = 5) -> tuple[di
     for first in range(0, (groups + 1) * ROW_GROUP, CHUNK):
         noise = timed("noise", sampler.noise, CHUNK, 0, first)
         codes = timed("decoder", sampler.decoder.decode, *noise)
+        if sampler.discriminator is not None:
+            timed("discriminator", sampler.discriminator.kept, *codes)
         if (rare := sampler.rare) is not None:
             timed("rare rows", lambda drawn=codes: rare.find(settled(sampler.codec, *drawn)))
         chunks.append(timed("values", sampler.columns, *codes, first, 0))
     part = ROW_GROUP // CHUNK
     tables = [pa.concat_tables(chunks[start : start + part]) for start in range(0, len(chunks), part)]
     cost = {step: statistics.median(times[part:]) for step, times in spent.items()}
+    draws = 1 + sampler.redrawn(ROW_GROUP).draws / ROW_GROUP
+    cost |= {step: draws * cost[step] for step in cost if step != "values"}
 
     feeds = {"z": noise.z[:batch], "u": noise.u[:batch]} | ({"eps": noise.eps[:batch]} if noise.eps.size else {})
     sections, kinds = profile(Path(model) / "decoder.onnx", feeds)
     decoder = cost.pop("decoder")
     result = {"noise": cost["noise"]}
     result |= {f"decoder: {section}": decoder * share for section, share in sections.items()}
-    result |= {step: cost[step] for step in ("rare rows", "values") if step in cost}
+    result |= {step: cost[step] for step in ("discriminator", "rare rows", "values") if step in cost}
 
     rows, rounds = groups * ROW_GROUP, []
     with tempfile.TemporaryDirectory() as folder:
@@ -219,7 +226,12 @@ def steps(model: str, batch: int, groups: int = 4, repeats: int = 5) -> tuple[di
     names = ("encoding", "compression", "sha256", "disk")
     for step, values in zip(names, zip(*rounds, strict=True), strict=True):
         result[step] = max(0.0, statistics.median(values)) / rows * 1e9
-    return result, {"sections": sections, "operators": kinds, "bytes_per_row": round(len(content) / rows, 2)}
+    return result, {
+        "sections": sections,
+        "operators": kinds,
+        "bytes_per_row": round(len(content) / rows, 2),
+        "draws_per_row": round(draws, 3),
+    }
 
 
 def startup(model: str, repeats: int) -> list[float]:
@@ -257,6 +269,7 @@ def main() -> None:
     parser.add_argument("model", help="folder of an exported model")
     parser.add_argument("--peers", help="python of the peers' environment; without it there is no comparison with them")
     parser.add_argument("--data", type=Path, help="folder of the tables; needed with --peers")
+    parser.add_argument("--table", default="adult", help="that of the model, for the peers")
     parser.add_argument("--methods", nargs="+", default=list(NAMES)[1:], choices=list(NAMES)[1:])
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000], help="the first one is what is compared")
     parser.add_argument("--peer-rows", type=int, default=100_000)
@@ -278,6 +291,7 @@ def main() -> None:
         "workers": workers,
         "batch_size": arguments.batch_size,
         "block": BLOCK,
+        "table": arguments.table,
         "repeats": arguments.repeats,
     }
     result |= compare(arguments, workers)

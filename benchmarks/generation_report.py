@@ -49,7 +49,8 @@ def table(result: dict[str, Any]) -> str:
     lines += [
         f"| sum | {result['sum_of_steps_ns']} | |",
         "",
-        f"Matrix products, the triangular ones included, are {100 * matrices:.0f} % of the decoder's time.",
+        f"A row is drawn {result['profile']['draws_per_row']:.2f} times. Matrix products, the triangular ones "
+        f"included, are {100 * matrices:.0f} % of the decoder's time.",
     ]
     lines += ["", "| rows | rows/s | cores busy | peak MiB | bytes a row |", "|---|---|---|---|---|"]
     for run in result["runs"]:
@@ -84,7 +85,8 @@ def plot(result: dict[str, Any]) -> str:
             f'<text class="value" x="{left + length + 8:.1f}" y="{y + 16}">{rate:,}</text>',
         ]
     height = 40 + len(rates) * step + 30
-    note = f"Adult to Parquet on disk, {result['cpus']} cores, medians of {result['repeats']}, interleaved"
+    measured = f"{result['cpus']} cores, medians of {result['repeats']}, interleaved"
+    note = f"{result['table'].capitalize()} to Parquet on disk, {measured}"
     title = "Rows per second, end to end"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 {height}" width="720" height="{height}" role="img" '
