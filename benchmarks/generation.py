@@ -52,11 +52,11 @@ from vae_core.config import GenerationConfig
 from vae_core.generation import BLOCK, Sampler, generate
 from vae_core.generation.generate import cores
 from vae_core.generation.parquet import PACKED, is_packed
+from vae_core.generation.sampler import CHUNK
 from vae_core.generation.writer import ROW_GROUP
 from vae_core.store import Artifact, Store
 
 HERE = Path(__file__).parent
-CHUNK = 4 * BLOCK  # rows that the sampler makes at once
 
 
 def end_to_end(model: str, rows: int, workers: int, batch: int) -> dict[str, Any]:

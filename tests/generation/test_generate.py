@@ -1,5 +1,6 @@
 import hashlib
 import itertools
+import threading
 import time
 from pathlib import Path
 
@@ -75,6 +76,25 @@ def test_one_shard_of_several_row_groups_is_written_in_order(model: Artifact, sa
     folder = generate(model, settings.model_copy(update={"workers": 3}), Store(tmp_path)).folder
     metadata = pq.read_metadata(folder / "part-00000.parquet")
     assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [16 * BLOCK, 5000]
+    assert read(folder).equals(sampler.sample(rows, 7))
+
+
+def test_one_row_group_is_work_for_several_threads(
+    model: Artifact, sampler: Sampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them at work at once: each waits for the others before it goes on."""
+    together, encoded, waited = threading.Barrier(3, timeout=60), Sampler.encoded, threading.local()
+
+    def waiting(self: Sampler, *arguments: int) -> pa.Table:
+        if not hasattr(waited, "once"):
+            waited.once = together.wait()
+        return encoded(self, *arguments)
+
+    monkeypatch.setattr(Sampler, "encoded", waiting)
+    rows = 16 * BLOCK - 1000
+    folder = generate(model, config(rows=rows, rows_per_shard=10**9, workers=3), Store(tmp_path)).folder
+    monkeypatch.undo()
+    assert pq.read_metadata(folder / "part-00000.parquet").num_row_groups == 1
     assert read(folder).equals(sampler.sample(rows, 7))
 
 

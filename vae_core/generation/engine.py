@@ -1,9 +1,10 @@
 """Who generates the shards: a table of engines, and the local one, threads.
 
-numpy, onnxruntime and pyarrow let go of Python's lock while they compute, so threads use all cores. A task is one row
-group. Whoever finishes the next row group of a shard writes it (and those that wait behind it), so decoding and writing
-overlap without a thread more than there are cores, also when there is one shard only. At most `workers + 2` row groups
-are in memory, whatever the number of rows.
+numpy, onnxruntime and pyarrow let go of Python's lock while they compute, so threads use all cores. A task is a chunk
+of a row group, so that a hundred thousand rows have work for all cores, too. Whoever finishes the next row group of a
+shard writes it (and those that wait behind it), so decoding and writing overlap without a thread more than there are
+cores, also when there is one shard only. At most as many rows as `workers + 2` row groups have are in memory, whatever
+their number.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from vae_core.errors import VaesynthError
-from vae_core.generation.sampler import Sampler
+from vae_core.generation.sampler import CHUNK, Sampler
 from vae_core.generation.shards import Folder, Shard
 from vae_core.generation.writer import ROW_GROUP, ShardWriter
 
@@ -53,6 +54,13 @@ def row_groups(shard: Shard) -> Iterator[tuple[int, int]]:
         yield shard.first_row + offset, min(ROW_GROUP, shard.rows - offset)
 
 
+def _chunks(shard: Shard) -> Iterator[tuple[int, int]]:
+    """First row and rows of each chunk of each row group."""
+    for first_row, rows in row_groups(shard):
+        for offset in range(0, max(rows, 1), CHUNK):
+            yield first_row + offset, min(CHUNK, rows - offset)
+
+
 def write_shard(sampler: Sampler, folder: Folder, shard: Shard, written: Callable[[int], None]) -> None:
     """Write one shard, a row group after the other: what a process does that has one core for it.
 
@@ -75,19 +83,24 @@ def write_shard(sampler: Sampler, folder: Folder, shard: Shard, written: Callabl
 
 @dataclass
 class _Pen:
-    """Puts the row groups of one shard into its file, in order, whatever the order in which they come."""
+    """Puts the chunks of one shard into its file as row groups, in order, whatever the order in which they come."""
 
     writer: ShardWriter
-    groups: int
+    chunks: int
     next: int = 0
     busy: bool = False
+    finished: bool = False
     ready: dict[int, pa.Table] = field(default_factory=dict)
+    group: list[pa.Table] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def put(self, group: int, table: pa.Table, written: Callable[[int], None]) -> None:
-        """Hand over a row group; writes all that are next, unless another thread is at it."""
+    def put(self, chunk: int, table: pa.Table, written: Callable[[int, int], None]) -> None:
+        """Hand over a chunk; writes all row groups that are whole and next, unless another thread is at it.
+
+        `written` is told the rows of each, and its chunks.
+        """
         with self.lock:
-            self.ready[group] = table
+            self.ready[chunk] = table
             if self.busy:
                 return
             self.busy = True
@@ -97,11 +110,18 @@ class _Pen:
                 if following is None:
                     self.busy = False
                     return
-            self.writer.write(following)
-            if self.next + 1 == self.groups:
-                self.writer.finish()
+            self.group.append(following)
             self.next += 1
-            written(following.num_rows)
+            if self.next == self.chunks or len(self.group) * CHUNK == ROW_GROUP:
+                self._write(written)
+
+    def _write(self, written: Callable[[int, int], None]) -> None:
+        group, self.group = self.group, []
+        self.writer.write(pa.concat_tables(group))
+        if self.next == self.chunks:
+            self.writer.finish()
+            self.finished = True
+        written(sum(table.num_rows for table in group), len(group))
 
 
 class _Local:
@@ -114,15 +134,15 @@ class _Local:
         self._tasks = self._cut(asked.shards)
         self._samplers = iter([asked.first])
         self._lock = threading.Lock()
-        # Taken before a task and given back when it is written. Tasks are taken in order, so the next one to be
-        # written is always in somebody's hands, and nobody waits for ever.
-        self._slots = threading.Semaphore(asked.workers + 2)
+        # Taken before a task and given back when its row group is written. Tasks are taken in order, and there are
+        # slots for more than one row group, so the next one is always in somebody's hands, and nobody waits for ever.
+        self._slots = threading.Semaphore((asked.workers + 2) * (ROW_GROUP // CHUNK))
         self._pens: dict[int, _Pen] = {}
 
     def _cut(self, shards: Sequence[Shard]) -> Iterator[tuple[Shard, int, int, int]]:
         for shard in shards:
-            for group, (first_row, rows) in enumerate(row_groups(shard)):
-                yield shard, group, first_row, rows
+            for chunk, (first_row, rows) in enumerate(_chunks(shard)):
+                yield shard, chunk, first_row, rows
 
     def _take(self, schema: pa.Schema) -> tuple[_Pen, int, int, int] | None:
         self._slots.acquire()
@@ -132,31 +152,31 @@ class _Local:
                 self._tasks = iter(())
                 self._slots.release()
                 return None
-            shard, group, first_row, rows = task
-            if group == 0:
-                groups = max(1, -(-shard.rows // ROW_GROUP))
-                self._pens[shard.index] = _Pen(ShardWriter(self.asked.folder, shard, schema), groups)
-            return self._pens[shard.index], group, first_row, rows
+            shard, chunk, first_row, rows = task
+            if chunk == 0:
+                chunks = sum(1 for _ in _chunks(shard))
+                self._pens[shard.index] = _Pen(ShardWriter(self.asked.folder, shard, schema), chunks)
+            return self._pens[shard.index], chunk, first_row, rows
 
     def work(self) -> None:
         """Decode and write until nothing is left: the body of a thread."""
         try:
             sampler = next(self._samplers, None) or self.asked.make()
             while (task := self._take(sampler.schema)) is not None:
-                pen, group, first_row, rows = task
-                pen.put(group, sampler.encoded(rows, self.asked.folder.run.seed, first_row), self._written)
-                if pen.next == pen.groups:
+                pen, chunk, first_row, rows = task
+                pen.put(chunk, sampler.encoded(rows, self.asked.folder.run.seed, first_row), self._written)
+                if pen.finished:
                     with self._lock:
                         self._pens.pop(pen.writer.shard.index, None)
         except BaseException as error:
             self.abort.set()
-            self._slots.release(self.asked.workers)
+            self._slots.release(self.asked.workers)  # nobody waits for what won't be written
             self.events.put(error)
         finally:
             self.events.put(None)
 
-    def _written(self, rows: int) -> None:
-        self._slots.release()
+    def _written(self, rows: int, chunks: int) -> None:
+        self._slots.release(chunks)
         self.events.put(rows)
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ from vae_core.generation.session import Graph
 from vae_core.store import Artifact
 
 _Floats = npt.NDArray[np.float32]
-_CHUNK = 4 * BLOCK
+CHUNK = 4 * BLOCK  # rows that are made at once
 
 
 class Sampler:
@@ -95,8 +95,8 @@ class Sampler:
         In chunks of a few blocks, so that what is computed on the way to a row group stays small and in the cache.
         """
         chunks = []
-        for start in range(first_row, first_row + max(rows, 1), _CHUNK):
-            drawn = self._draws.codes(min(_CHUNK, first_row + rows - start), seed, start, self._rejects)
+        for start in range(first_row, first_row + max(rows, 1), CHUNK):
+            drawn = self._draws.codes(min(CHUNK, first_row + rows - start), seed, start, self._rejects)
             chunks.append(self.columns(*drawn, start, seed))
         return pa.concat_tables(chunks)
 
