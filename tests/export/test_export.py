@@ -18,7 +18,8 @@ from vae_core.export import export
 from vae_core.export.decoder import build_decoder
 from vae_core.export.encoder import build_encoder
 from vae_core.export.parity import measure
-from vae_core.export.stage import load_model
+from vae_core.export.stage import batch_size, load_model
+from vae_core.generation import Sampler
 from vae_core.model import VAE, Layout, Variable
 from vae_core.model.sampling import sample
 from vae_core.store import Artifact, Store
@@ -202,6 +203,13 @@ def test_metadata_names_model_and_codec(model, codec):
         assert metadata["model_digest"] == model.digest
         assert metadata["codec_digest"] == codec.digest
         assert [c["name"] for c in json.loads(metadata["sub_columns"])] == [s.name for s in codec.sub_columns]
+
+
+def test_a_decoder_says_how_many_rows_fit_into_the_cache(model):
+    said = {p.key: p.value for p in onnx.load(model.file("decoder.onnx")).metadata_props}["batch_size"]
+    assert Sampler(model, device="cpu").decoder.batch == int(said) == batch_size(32)
+    assert Sampler(model, device="cpu", batch_size=100).decoder.batch == 100
+    assert [batch_size(hidden) for hidden in (8, 128, 129, 256, 257, 4096)] == [1024, 1024, 512, 512, 256, 256]
 
 
 def test_gaussian_columns_read_a_third_input(tmp_path):
