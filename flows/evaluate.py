@@ -71,7 +71,7 @@ def _show(model: Artifact, metrics: dict[str, Any], gate: GateConfig) -> None:
     create_markdown_artifact("\n".join(lines), key=key, description=f"Quality of {reference(model)}")
 
 
-@flow(name="evaluate", persist_result=False)
+@flow(name="evaluate", flow_run_name="{model}", persist_result=False)
 def evaluate(
     model: str,
     config: EvaluationConfig = EvaluationConfig(),

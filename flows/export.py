@@ -19,7 +19,7 @@ def export_task(model: str, store: str) -> StageResult:
         return report.done(run(source, report.progress), extended=True)
 
 
-@flow(name="export", persist_result=False)
+@flow(name="export", flow_run_name="{model}", persist_result=False)
 def export(model: str, store: str = "artifacts") -> StageResult:
     """Write a model's encoder and decoder as ONNX.
 

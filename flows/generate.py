@@ -31,7 +31,7 @@ def generated(model: str, config: GenerationConfig, store: str) -> StageResult:
     return generate_task(model, config, store)
 
 
-@flow(name="generate", persist_result=False)
+@flow(name="generate", flow_run_name="{model}", persist_result=False)
 def generate(model: str, config: GenerationConfig = GenerationConfig(), store: str = "artifacts") -> StageResult:
     """Write more rows of a model that is there.
 

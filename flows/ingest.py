@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from prefect import flow, task
+from prefect.runtime import flow_run
 
 from flows.reporting import StageResult, stage
 from flows.retries import RETRIED
@@ -24,7 +25,12 @@ def ingest_task(source: SourceConfig, overrides: SchemaConfig, store: str, name:
         return report.done(run(source, overrides, store=Store(store), name=name, progress=report.progress))
 
 
-@flow(name="ingest", persist_result=False)
+def _run_name() -> str:
+    given = flow_run.parameters
+    return given["name"] or default_name(given["source"])
+
+
+@flow(name="ingest", flow_run_name=_run_name, persist_result=False)
 def ingest(
     source: SourceConfig,
     overrides: SchemaConfig = SchemaConfig(),

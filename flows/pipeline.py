@@ -6,6 +6,7 @@ from pathlib import Path
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
+from prefect.runtime import flow_run
 from pydantic import BaseModel
 
 from flows.evaluate import evaluate_task, publish_evaluated, read_metrics
@@ -46,7 +47,11 @@ class RunSummary(BaseModel):
     stages: list[StageResult]
 
 
-@flow(name="pipeline", persist_result=False)
+def _run_name() -> str:
+    return _name(flow_run.parameters["config"])
+
+
+@flow(name="pipeline", flow_run_name=_run_name, persist_result=False)
 def pipeline(config: PipelineConfig) -> RunSummary:
     """Read a source, learn a model, export it, measure it, and generate rows if the gate lets it pass.
 
@@ -55,7 +60,7 @@ def pipeline(config: PipelineConfig) -> RunSummary:
     Args:
         config: all of it, the same as `vaesynth run` reads from a file.
     """
-    store, name = config.store, config.name or default_name(config.source)
+    store, name = config.store, _name(config)
     snapshot = ingest_task(config.source, config.schema_, store, name)
     model = train_task(snapshot.artifact, config.training, store, name)
     exported = export_task(model.artifact, store)
@@ -76,6 +81,10 @@ def pipeline(config: PipelineConfig) -> RunSummary:
     )
     _show(summary)
     return summary
+
+
+def _name(config: PipelineConfig) -> str:
+    return config.name or default_name(config.source)
 
 
 def _show(summary: RunSummary) -> None:

@@ -22,7 +22,7 @@ def train_task(snapshot: str, config: TrainingConfig, store: str, name: str | No
         return report.done(run(source, config, home, name or source.name, report.progress))
 
 
-@flow(name="train", persist_result=False)
+@flow(name="train", flow_run_name="{snapshot}", persist_result=False)
 def train(
     snapshot: str, config: TrainingConfig = TrainingConfig(), name: str | None = None, store: str = "artifacts"
 ) -> StageResult:

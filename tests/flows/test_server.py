@@ -90,6 +90,11 @@ def ended(client: httpx.Client, run: str, seconds: float) -> dict[str, Any]:
         time.sleep(0.5)
 
 
+def name(client: httpx.Client, run: str) -> str:
+    """What Prefect's pages call the run."""
+    return str(client.get(f"/flow_runs/{run}").raise_for_status().json()["name"])
+
+
 def logs(client: httpx.Client, run: str) -> list[str]:
     found = client.post("/logs/filter", json={"logs": {"flow_run_id": {"any_": [run]}}}).raise_for_status().json()
     return [entry["message"] for entry in found]
@@ -103,6 +108,7 @@ def test_a_scheduled_pipeline_writes_its_dataset(deployed: httpx.Client, tmp_pat
     assert sum(pq.read_metadata(part).num_rows for part in parts) == 2000
     shown = deployed.post("/artifacts/filter", json={"artifacts": {"flow_run_id": {"any_": [run]}}}).json()
     assert {"nightly-dataset", "nightly-quality", "nightly-quality-figures"} <= {entry["key"] for entry in shown}
+    assert name(deployed, run) == "nightly"
 
 
 def test_more_rows_of_a_published_model_and_a_failure_in_one_line(
@@ -115,6 +121,7 @@ def test_more_rows_of_a_published_model_and_a_failure_in_one_line(
     failing = scheduled(deployed, "generate/more-rows", good | {"model": "plane"})
     assert ended(deployed, more, 60)["type"] == "COMPLETED", logs(deployed, more)
     assert pq.read_metadata(tmp_path / "rows/part-00000.parquet").num_rows == 500
+    assert name(deployed, more) == "planes"
     assert ended(deployed, failing, 60)["type"] == "FAILED"
     deadline = time.monotonic() + 20
     while not any("did you mean 'planes'" in line for line in logs(deployed, failing)):  # logs come in batches
