@@ -41,7 +41,7 @@ class Column:
         nulls: missing values in the source.
         distinct: distinct non-missing values, counted up to a cap; `None` past the cap.
         likelihood: `categorical` over codes, or `gaussian` where the user asked for it.
-        text: how dates or moments that are text are written (see `vae_core.calendar_text`).
+        text: how dates, moments or numbers that are text are written (see `vae_core.text_forms`).
     """
 
     name: str

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from vae_core import calendar_text
+from vae_core import text_forms
 from vae_core.codec import storage
 from vae_core.codec.arithmetic import find_arithmetic
 from vae_core.codec.drafts import Withheld
@@ -225,7 +225,7 @@ class Codec:
                 arrays[column] = form.fill(first_row, len(codes), seed)
         fields = zip(self.schema.columns, self.schema.arrow, strict=True)
         return [
-            arrays[k] if column.text is None else calendar_text.write(arrays[k], column.text, field.type)
+            arrays[k] if column.text is None else text_forms.write(arrays[k], column.text, field.type)
             for k, (column, field) in enumerate(fields)
         ]
 
@@ -347,6 +347,6 @@ class Codec:
 
 
 def _read(table: pa.Table | pa.RecordBatch, column: Column) -> pa.Array:
-    """A column's values as one array; dates and moments, where they are text."""
+    """A column's values as one array; what is told, where it is text."""
     array = storage.whole(table.column(column.name))
-    return array if column.text is None else calendar_text.read(array, column.text)
+    return array if column.text is None else text_forms.read(array, column.text)

@@ -6,10 +6,10 @@ import re
 
 import pyarrow.types as pt
 
-from vae_core.calendar_text import FORMATS
 from vae_core.ingest.profile import MAX_LEVELS, ColumnProfile
 from vae_core.ingest.types import is_text
 from vae_core.schema import Kind
+from vae_core.text_forms import kind_of
 
 _ENOUGH = 20
 _ROWS_A_LEVEL = 5
@@ -41,7 +41,7 @@ def infer_kind(profile: ColumnProfile) -> tuple[Kind, str]:
     if pt.is_dictionary(found):
         return Kind.CATEGORICAL, f"the Arrow type is {found}, with {_count(distinct)} levels in use"
     if is_text(found):
-        return _calendar_kind(profile) or _text_kind(profile, distinct)
+        return _text_kind(profile, distinct)
     if pt.is_integer(found) and (why := _key_reason(profile, distinct)):
         return Kind.IDENTIFIER, why
     kind = next(kind for check, kind in _BY_TYPE if check(found))
@@ -70,14 +70,17 @@ def _key_reason(profile: ColumnProfile, distinct: int | None) -> str:
     return ""
 
 
-def _calendar_kind(profile: ColumnProfile) -> tuple[Kind, str] | None:
-    if profile.written is None:
-        return None
-    kind = FORMATS[profile.written]
-    return kind, f"text that is a {kind} in every row, written as {profile.written}"
-
-
 def _text_kind(profile: ColumnProfile, distinct: int | None) -> tuple[Kind, str]:
+    words = _words_kind(profile, distinct)
+    if profile.written is None:
+        return words
+    kind = kind_of(profile.written)
+    if kind is Kind.INTEGER and words[0] is not Kind.TEXT:
+        return words  # whole numbers that are text on purpose: codes of a few things, or names of the rows
+    return kind, f"text of kind {kind} in every row, written as {profile.written}"
+
+
+def _words_kind(profile: ColumnProfile, distinct: int | None) -> tuple[Kind, str]:
     sample = profile.sample
     length = sum(map(len, sample)) / len(sample)
     spaced = sum(" " in value for value in sample) / len(sample)

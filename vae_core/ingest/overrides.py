@@ -16,6 +16,7 @@ from vae_core.ingest.infer import infer_kind
 from vae_core.ingest.profile import MAX_LEVELS, ColumnProfile
 from vae_core.ingest.types import is_text
 from vae_core.schema import Column, Kind
+from vae_core.text_forms import kind_of
 
 _GAUSSIAN = (Kind.REAL, Kind.INTEGER, Kind.DECIMAL, Kind.DURATION)
 _OWN_TYPE: dict[Kind, Callable[[pa.DataType], bool]] = {
@@ -121,7 +122,9 @@ class Overrides:
                 f"schema.columns.{name}: a gaussian likelihood needs numbers, and the column is {kind}; "
                 "leave likelihood out"
             )
-        text = profile.written if kind in (Kind.DATE, Kind.TIMESTAMP) else None
+        text = profile.written
+        if text is not None and kind is not kind_of(text):
+            text = None
         return Column(name, kind, reason, profile.nulls, profile.distinct, likelihood, text)
 
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from vae_core import calendar_text
+from vae_core import text_forms
 from vae_core.errors import SourceError
 from vae_core.ingest.types import is_text
 
@@ -42,7 +42,6 @@ class ColumnProfile:
             kept up only while `unique`.
         ascending: whole numbers only went up.
         sample: up to 1,000 distinct values, as text; empty for other types.
-        written: how all values so far are written, where they are dates or moments that are text.
     """
 
     def __init__(self, field: pa.Field, label: str, *, levels: bool = False) -> None:
@@ -55,8 +54,7 @@ class ColumnProfile:
         self.low: float | int | None = None
         self.high: float | int | None = None
         self.sample: list[str] = []
-        self.written: str | None = None
-        self._untold = is_text(field.type) and not levels
+        self._written = text_forms.Search() if is_text(field.type) and not levels else None
         self._type = field.type.value_type if pt.is_dictionary(field.type) else field.type
         # Levels are counted where they decide something; of other values many are just many.
         self._most = MAX_LEVELS if is_text(self._type) or levels else _MANY
@@ -78,6 +76,11 @@ class ColumnProfile:
         self._merge()
         return None if self._given_up else len(self._merged)
 
+    @property
+    def written(self) -> str | None:
+        """How all values are written, where they are text of one of the forms of `vae_core.text_forms`."""
+        return None if self._written is None else self._written.form(self.nulls)
+
     def add(self, column: pa.ChunkedArray) -> None:
         """Count the values of one more table.
 
@@ -85,21 +88,16 @@ class ColumnProfile:
             SourceError: a number is infinite; the message names its row.
         """
         start, self.rows = self.rows, self.rows + len(column)
-        if (self._untold or self.written is not None) and column.null_count < len(column):
-            self._read(column.unique().drop_null())
+        if self._written is not None and column.null_count < len(column):
+            self._written.add(column.unique().drop_null())
+            if self._written.ended:
+                self._written = None
         self.nulls += column.null_count
         if self._countable and not self._given_up:
             self._count(column)
         # Bounds show infinite numbers, and whether whole ones may identify rows.
         if pt.is_floating(self._type) or (pt.is_integer(self._type) and self.unique):
             self._bound(column, start)
-
-    def _read(self, values: pa.Array) -> None:
-        if self._untold:
-            self._untold = False
-            self.written = calendar_text.format_of(values[0].as_py())
-        if self.written is not None and not calendar_text.follows(values, self.written):
-            self.written = None
 
     def _bound(self, column: pa.ChunkedArray, start: int) -> None:
         if pt.is_dictionary(column.type):

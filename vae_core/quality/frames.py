@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vae_core import calendar_text
+from vae_core import text_forms
 from vae_core.schema import Kind, Schema
 
 Floats = npt.NDArray[np.float64]
@@ -139,7 +139,7 @@ def prepare(tables: Mapping[str, pa.Table], schema: Schema) -> dict[str, Frame]:
                 values[role].append(part)
         else:
             for role, part in zip(tables, parts, strict=True):
-                values[role].append(_numbers(part if column.text is None else calendar_text.read(part, column.text)))
+                values[role].append(_numbers(part if column.text is None else text_forms.read(part, column.text)))
         features.append(Feature(column.name, column.kind, levels))
     return {role: Frame(tuple(features), tuple(values[role]), tables[role].num_rows) for role in tables}
 

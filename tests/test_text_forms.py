@@ -1,0 +1,163 @@
+"""Dates, moments and numbers that are text come out as such text, and fit together as real ones do."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import vae_core as vs
+from vae_core import text_forms
+from vae_core.ingest.infer import infer_kind
+from vae_core.ingest.profile import ColumnProfile
+from vae_core.schema import Column, Kind, Schema
+
+MOMENTS = st.datetimes(datetime(1600, 1, 1), datetime(2999, 12, 31))
+NUMBERS = ["0", "0.0", "0.00", "0.#", "0.###", "0.0##"]
+TEXT = st.text(max_size=4).filter(lambda text: not text.strip("-0123456789.e+"))
+
+
+def form_of(*blocks: list[str | None]) -> str | None:
+    """What is found of a column that comes in blocks."""
+    search = text_forms.Search()
+    for block in blocks:
+        search.add(pa.array(block, pa.string()).drop_null())
+    return search.form(sum(block.count(None) for block in blocks))
+
+
+@given(form=st.sampled_from(sorted(text_forms.CALENDAR)), moments=st.lists(st.none() | MOMENTS, min_size=1))
+def test_moments_are_written_as_they_were(form: str, moments: list[datetime | None]) -> None:
+    text = pa.array([None if moment is None else moment.strftime(form) for moment in moments], pa.string())
+    assert text_forms.write(text_forms.read(text, form), form, pa.string()).equals(text)
+    levels = text_forms.read(text, form).dictionary_encode()
+    assert text_forms.write(levels, form, pa.string()).cast(pa.string()).equals(text)
+    if text.null_count < len(text):
+        assert form_of(text.to_pylist()) == form
+
+
+@given(
+    numbers=st.lists(st.decimals(-(10**12), 10**12, places=3), min_size=1),
+    pattern=st.sampled_from(NUMBERS),
+    odd=st.none() | TEXT,
+    cut=st.integers(0, 50),
+)
+def test_numbers_are_written_as_they_were(numbers: list[Decimal], pattern: str, odd: str | None, cut: int) -> None:
+    """Whatever the form: what is found reads every number, and writes it as it was."""
+    form = pattern if odd is None else f"{pattern}|{odd}"
+    most = max(len(pattern) - 2, 0)
+    numbers = [round(number, most) + 0 for number in numbers]
+    exact = pa.array([*numbers, None], pa.decimal128(18, most))
+    text = text_forms.write(exact if most else exact.cast(pa.int64()), form, pa.string())
+    found = form_of(text.to_pylist()[:cut], text.to_pylist()[cut:])
+    assert found is not None
+    again = text_forms.read(text, found)
+    assert again.cast(pa.decimal128(22, most)).equals(exact.cast(pa.decimal128(22, most)))
+    assert text_forms.write(again, found, pa.string()).equals(text)
+    assert text_forms.write(again.dictionary_encode(), found, pa.large_string()).cast(pa.string()).equals(text)
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False).filter(lambda x: x != 0), min_size=1))
+def test_floats_are_written_as_they_were(floats: list[float]) -> None:
+    text = pa.array([repr(x) for x in floats])
+    form = form_of(text.to_pylist())
+    assert form is not None
+    assert text_forms.write(text_forms.read(text, form), form, pa.string()).equals(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ["2024-1-5"],
+        ["2024-02-30"],
+        [" 2024-01-05"],
+        ["2024-01-05 24:00:00"],
+        ["2024-01-05", "2024-01-05 10:00"],
+        ["x"],
+        [""],
+        ["1.5", "a", "b"],
+        ["1.50", "2.5"],  # versions, not numbers
+        ["02139", "10001"],
+        ["-0.0", "-0"],
+        ["1.5", "?", None],  # a missing number would be written in two ways
+        ["1234567890123456789012", "1.5"],
+        ["1.5", " 2.5", "3.5 "],
+        ["1,5", "2,5"],
+        ["inf", "nan"],
+        ["1.5", "٣", "٤"],
+    ],
+)
+def test_other_text_has_no_form(text: list[str | None]) -> None:
+    assert form_of(text) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([f"{i % 997 / 4}" for i in range(3_000)], Kind.DECIMAL),
+        ([f"{i / 7}" for i in range(3_000)], Kind.REAL),
+        ([f"{i % 1999}" for i in range(3_000)], Kind.INTEGER),
+        ([f"{i % 7}" for i in range(3_000)], Kind.CATEGORICAL),  # codes
+        ([f"{10_000 + i}" for i in range(3_000)], Kind.IDENTIFIER),
+        ([f"{i % 1999:05d}" for i in range(3_000)], Kind.TEXT),
+    ],
+)
+def test_numbers_that_are_text_on_purpose_stay_text(values: list[str], kind: Kind) -> None:
+    profile = ColumnProfile(pa.field("x", pa.string()), "rows")
+    for start in range(0, 3_000, 1_000):
+        profile.add(pa.chunked_array([values[start : start + 1_000]]))
+    assert infer_kind(profile)[0] is kind
+
+
+def test_only_such_columns_change_what_a_schema_is_written_as() -> None:
+    """A codec that stands keeps its digest, by which its decoder knows it."""
+    arrow = pa.schema([("day", pa.string()), ("n", pa.int64())])
+    columns = (Column("day", Kind.DATE, "", text="%Y-%m-%d"), Column("n", Kind.INTEGER, ""))
+    written = Schema(arrow, columns, 9).to_dict()
+    assert ["text" in column for column in written["columns"]] == [True, False]
+    assert Schema.from_dict(written) == Schema(arrow, columns, 9)
+
+
+def test_a_stay_ends_after_it_began(tmp_path, monkeypatch) -> None:
+    """Learned as dates: levels would know nothing of how long a stay is."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    start = pd.Timestamp("2023-01-01") + pd.to_timedelta(rng.integers(0, 600, 3_000), unit="D")
+    end = start + pd.to_timedelta(rng.integers(1, 9, 3_000), unit="D")
+    frame = pd.DataFrame({"start": start.strftime("%Y-%m-%d"), "end": end.strftime("%Y-%m-%d")})
+    frame["booked"] = (start - pd.to_timedelta(rng.integers(0, 10**7, 3_000), unit="s")).strftime("%Y-%m-%d %H:%M:%S")
+    frame["rooms"] = rng.integers(1, 4, 3_000)
+    frame.loc[rng.random(3_000) < 0.1, "booked"] = None
+    model = vs.fit(frame, name="stays", training={"max_steps": 100, "hidden": 16}, progress=False)
+    rows = model.sample(2_000, seed=1)
+    assert rows.dtypes.equals(frame.dtypes)
+    first, last = (pd.to_datetime(rows[name], format="%Y-%m-%d") for name in ("start", "end"))
+    length = (last - first).dt.days
+    assert length.between(1, 8).mean() > 0.99
+    booked = pd.to_datetime(rows["booked"].dropna(), format="%Y-%m-%d %H:%M:%S")
+    assert booked.between("2022-08-01", "2024-09-01").all() and 0.02 < rows["booked"].isna().mean() < 0.25
+    mu, _ = model.encode(frame.head(50))
+    assert np.isfinite(mu).all() and len(mu) == 50
+
+
+def test_an_amount_that_is_text_is_what_the_numbers_say(tmp_path, monkeypatch) -> None:
+    """As in a table of customers whose newest ones have a blank for the total."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    months, price = rng.integers(0, 60, 3_000), rng.integers(1_800, 12_000, 3_000) / 100
+    total = [f"{m * p:.2f}" if m else " " for m, p in zip(months, price, strict=True)]
+    frame = pd.DataFrame({"months": months, "price": price, "total": total})
+    model = vs.fit(frame, name="customers", training={"max_steps": 50, "hidden": 16}, progress=False)
+    rows = model.sample(2_000, seed=1)
+    assert rows.dtypes.equals(frame.dtypes)
+    blank = rows["total"] == " "
+    assert 0 < blank.mean() < 0.1
+    paid = rows[~blank]
+    assert paid["total"].str.fullmatch(r"[0-9]+\.[0-9]{2}").all()
+    ratio = paid["total"].astype(float) / (paid["months"] * paid["price"])
+    assert ratio[paid["months"] > 0].between(0.5, 2).mean() > 0.9
