@@ -53,7 +53,7 @@ def coded():
     assert {v.likelihood for v in layout.variables} == {"categorical", "bernoulli", "gaussian"}
     assert any(v.within is not None for v in layout.variables)
     torch.manual_seed(0)
-    model = VAE(layout, TrainingConfig(hidden=8, latent_dim=3, dropout=0.0))
+    model = VAE(layout, TrainingConfig(hidden=8, inner=0, latent_dim=3, dropout=0.0))
     return model, torch.from_numpy(encoded.codes).long(), torch.from_numpy(encoded.values)
 
 

@@ -55,6 +55,17 @@ class Context:
     predicted: str
     log_total: float
 
+    def product(self, weight: Array, added: str) -> str:
+        """What a linear map [hidden + inner, size] makes of the head's units, plus `added` [n, size] or [size]."""
+        graph, hidden = self.graph, self.decoder.hidden
+        summed = graph.add("Gemm", self.active, graph.constant(weight[:hidden]), added)
+        if len(weight) == hidden:
+            return summed
+        head, member = self.decoder.head(self.j)
+        inner, shift = (graph.constant(numpy_of(part)[member]) for part in (head.inner, head.inner_shift))
+        inner = graph.add("Relu", graph.add("Gemm", self.active, inner, shift))
+        return graph.add("Gemm", inner, graph.constant(weight[hidden:]), summed)
+
     @property
     def variable(self) -> Variable:
         """The variable being drawn."""
@@ -78,9 +89,8 @@ def draw_categorical(context: Context) -> Draw:
     bias = numpy_of(head.bias)[head.rows_of(member), :size] + np.float32(LOG_TOTAL - context.log_total)
     known = variable.allowed.any(axis=0)  # the others don't count at all
     bias = np.where(variable.allowed | ~known, bias, np.float32(IMPOSSIBLE))
-    weight = graph.constant(numpy_of(head.weight)[member, :, :size])
     graph.section = "head"
-    logits = graph.add("Gemm", context.active, weight, context.bias(bias))
+    logits = context.product(numpy_of(head.weight)[member, :, :size], context.bias(bias))
     graph.section = "draw"
     allowed, exponents = variable.allowed[:, known], logits
     # A trace of mass behind the last allowed code is never drawn, as u < 1; before it would be where u is 0.
@@ -102,7 +112,7 @@ def draw_located(context: Context) -> Draw:
     factors, added = np.repeat(np.array([[1, 0.5, 2], [0, -LOG_2 / 2, LOG_2]], np.float32), count, axis=1)
     weight = np.concatenate([numpy_of(head.weight)[member, :, :size], peaks * factors], axis=1)
     shift = np.concatenate([np.zeros(size, np.float32), shift * factors + added])
-    said = graph.add("Gemm", context.active, graph.constant(weight), graph.constant(shift))
+    said = context.product(weight, graph.constant(shift))
     free, moved, log_root, log_weight = graph.split(said, [size, count, count, count])
     graph.section = "peaks"
     own = np.zeros((len(context.decoder.predictions.shift), count), np.float32)
@@ -170,9 +180,8 @@ def draw_bernoulli(context: Context) -> Draw:
     head, member = context.decoder.head(context.j)
     assert isinstance(head, Bernoulli)
     graph.section = "head"
-    weight = graph.constant(-numpy_of(head.weight)[member][:, None])
     bias = -numpy_of(head.bias)[head.rows_of(member), None]
-    logits = graph.add("Gemm", context.active, weight, context.bias(bias))
+    logits = context.product(-numpy_of(head.weight)[member][:, None], context.bias(bias))
     graph.section = "draw"
     zero = graph.add("Sigmoid", logits)
     return Draw(_flat(graph, graph.add("Cast", graph.add("LessOrEqual", zero, context.uniform), to=INT32)), logits)
@@ -184,8 +193,7 @@ def draw_gaussian(context: Context) -> Draw:
     head, member = context.decoder.head(context.j)
     assert isinstance(head, Gaussian) and variable.edges is not None and context.normal is not None
     graph.section = "head"
-    weight = graph.constant(numpy_of(head.weight)[member])
-    moments = graph.add("Gemm", context.active, weight, graph.constant(numpy_of(head.bias)[member]))
+    moments = context.product(numpy_of(head.weight)[member], graph.constant(numpy_of(head.bias)[member]))
     graph.section = "draw"
     mean, log_std = graph.split(moments, [1, 1])
     limits = graph.constant(np.float32(-7), "lowest_log_std"), graph.constant(np.float32(7), "highest_log_std")

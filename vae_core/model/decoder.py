@@ -28,7 +28,7 @@ TRUSTED = 100.0  # rows of a bin of whose own embedding half counts
 class Decoder(nn.Module):
     """p(x|z) = Π_j p(x_j | x_{<j}, z)."""
 
-    def __init__(self, layout: Layout, latent_dim: int, hidden: int, dropout: float = 0.0) -> None:
+    def __init__(self, layout: Layout, latent_dim: int, hidden: int, inner: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.layout = layout
         self.hidden = hidden
@@ -80,7 +80,7 @@ class Decoder(nn.Module):
         self.heads = nn.ModuleDict(
             {
                 group: LIKELIHOODS[layout.variables[members[0]].likelihood](
-                    hidden, [layout.variables[j] for j in members]
+                    hidden, inner, [layout.variables[j] for j in members]
                 )
                 for group, members in self.groups.items()
             }

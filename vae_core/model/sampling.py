@@ -18,7 +18,7 @@ class Ancestral:
         leaves: int64 [n], their leaf ids.
         logits: of each variable drawn so far (mean and log s for a Gaussian one).
         values: float32 [n] of each Gaussian variable drawn so far, standardised.
-        active: float32 [n, hidden], relu(h_j) of the next variable.
+        units: float32 [n, hidden + inner], what the weights of the next variable's head read.
     """
 
     def __init__(self, decoder: Decoder, z: Tensor) -> None:
@@ -48,13 +48,13 @@ class Ancestral:
         variable = self.decoder.layout.variables[self.j]
         head, member = self.decoder.head(self.j)
         assert isinstance(head, Categorical)
-        free = self.active @ head.weight[member, :, : variable.size]
+        free = self.units @ head.weight[member, :, : variable.size]
         if not isinstance(head, Located):
             return free
         assert self._predicted is not None
         scores = head.scores_of(member)
         place = scores if len(scores) == 1 else scores[self.parent_rows()]
-        peaks = self.active @ head.peaks[member] + head.peaks_shift[member]
+        peaks = self.units @ head.peaks[member] + head.peaks_shift[member]
         return head.mixture(free, peaks, self._predicted[:, variable.prediction], place)
 
     def draw(self, u: Tensor, eps: Tensor) -> None:
@@ -64,7 +64,7 @@ class Ancestral:
             u: float32 [n] in [0, 1).
             eps: float32 [n, gaussian variables], standard normal.
         """
-        layout, j, active = self.decoder.layout, self.j, self.active
+        layout, j = self.decoder.layout, self.j
         variable = layout.variables[j]
         head, member = self.decoder.head(j)
         if isinstance(head, Categorical):
@@ -74,11 +74,11 @@ class Ancestral:
             cumulative = torch.softmax(logits, dim=1).cumsum(dim=1)
             code = (cumulative <= u[:, None] * cumulative[:, -1:]).sum(dim=1)
         elif isinstance(head, Bernoulli):
-            logits = -(active @ head.weight[member] + head.bias[head.rows_of(member)][self.parent_rows()])[:, None]
+            logits = -(self.units @ head.weight[member] + head.bias[head.rows_of(member)][self.parent_rows()])[:, None]
             code = (torch.sigmoid(logits[:, 0]) <= u).long()
         else:
             assert isinstance(head, Gaussian) and variable.edges is not None
-            logits = active @ head.weight[member] + head.bias[member]
+            logits = self.units @ head.weight[member] + head.bias[member]
             value = logits[:, 0] + logits[:, 1].clamp(-7.0, 7.0).exp() * eps[:, layout.gaussians.index(j)]
             self.values.append(value)
             code = (torch.from_numpy(variable.edges).to(value) <= value[:, None]).sum(dim=1)
@@ -100,7 +100,8 @@ class Ancestral:
 
     def _advance(self) -> None:
         if self.j < len(self.decoder.shift):
-            self.active = torch.relu(self._sum + self.decoder.shift[self.j])
+            head, member = self.decoder.head(self.j)
+            self.units = head.units(member, torch.relu(self._sum + self.decoder.shift[self.j]))
 
 
 @torch.no_grad()

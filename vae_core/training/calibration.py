@@ -43,7 +43,7 @@ def calibrate(model: VAE, layout: Layout, seed: int) -> None:
         head, member = decoder.head(j)
         if isinstance(head, Bernoulli):
             block = head.rows_of(member)
-            scores = torch.nn.functional.pad(draws.active @ head.weight[member, :, None], (1, 0))
+            scores = torch.nn.functional.pad(draws.units @ head.weight[member, :, None], (1, 0))
             bias = torch.nn.functional.pad(head.bias[block, None], (1, 0))
             fitted = _fitted(scores, bias, draws.parent_rows(), variable, ITERATIONS)
             head.bias[block] = fitted[:, 1] - fitted[:, 0]

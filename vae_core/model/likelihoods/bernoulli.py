@@ -13,12 +13,12 @@ from vae_core.model.likelihoods.base import Likelihood
 class Bernoulli(Likelihood):
     """p(x_j = 1) = sigmoid(w_j·a + b_j[parent]); b_j starts at the log odds of the training rows."""
 
-    def __init__(self, hidden: int, variables: list[Variable]) -> None:
-        super().__init__(hidden, variables)
+    def __init__(self, hidden: int, inner: int, variables: list[Variable]) -> None:
+        super().__init__(hidden, inner, variables)
         frequencies = [variable.log_frequencies() for variable in variables]
         odds = np.concatenate([f[:, 1] - f[:, 0] for f in frequencies])
         self.rows = [len(f) for f in frequencies]
-        self.weight = nn.Parameter(torch.randn(len(variables), hidden) * 0.1 * hidden**-0.5)
+        self.weight = nn.Parameter(torch.randn(len(variables), hidden + inner) * 0.1 * hidden**-0.5)
         self.bias = nn.Parameter(torch.from_numpy(odds))
         self.starts: Tensor
         starts = torch.tensor([0, *self.rows[:-1]]).cumsum(dim=0)
@@ -31,7 +31,7 @@ class Bernoulli(Likelihood):
 
     def logits(self, active: Tensor, parents: Tensor) -> Tensor:
         """Log odds of the code 1, float32 [members, n]."""
-        return torch.bmm(active, self.weight[..., None]).squeeze(2) + self.bias[parents + self.starts]
+        return self.product(active, self.weight[..., None])[0].squeeze(2) + self.bias[parents + self.starts]
 
     def nll(self, active: Tensor, codes: Tensor, parents: Tensor, values: Tensor, predicted: Tensor) -> Tensor:
         """-log p, as `Likelihood.nll`."""

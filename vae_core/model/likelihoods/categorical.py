@@ -14,14 +14,14 @@ IMPOSSIBLE = -1e9  # a logit whose softmax is exactly 0 in float32
 
 
 class Categorical(Likelihood):
-    """softmax(W_j·a + b_j[parent]): the logits are offsets to the codes' own frequencies.
+    """softmax(W_j·[a, relu(U_j·a + c_j)] + b_j[parent]): the logits are offsets to the codes' own frequencies.
 
     `b` starts at the log frequencies given the parent's code (of a fine code, its coarse one), so that the heads only
     learn what depends on the rest of the row. All heads are padded to the widest and run as one batched product.
     """
 
-    def __init__(self, hidden: int, variables: list[Variable]) -> None:
-        super().__init__(hidden, variables)
+    def __init__(self, hidden: int, inner: int, variables: list[Variable]) -> None:
+        super().__init__(hidden, inner, variables)
         self.sizes = [variable.size for variable in variables]
         width = self.width = max(self.sizes)
         rows = self.rows = [len(variable.counts) for variable in variables]
@@ -32,7 +32,7 @@ class Categorical(Likelihood):
             block = slice(start, start + len(variable.counts))
             bias[block, : variable.size] = variable.log_frequencies()
             mask[block, : variable.size] = np.where(variable.possible, 0.0, IMPOSSIBLE)
-        self.weight = nn.Parameter(torch.randn(len(variables), hidden, width) * 0.1 * hidden**-0.5)
+        self.weight = nn.Parameter(torch.randn(len(variables), hidden + inner, width) * 0.1 * hidden**-0.5)
         self.smoothing = Smoothing(variables, [CUTOFF if v.within is None else FINE_CUTOFF for v in variables])
         self.bias = nn.Parameter(torch.from_numpy(bias))
         self.starts: Tensor
@@ -47,9 +47,8 @@ class Categorical(Likelihood):
 
     def logits(self, active: Tensor, parents: Tensor, predicted: Tensor) -> Tensor:
         """Unnormalised log probabilities, float32 [members, n, width]; padding and impossible codes at -1e9."""
-        return torch.bmm(active, self.smoothing.columns(self.weight)) + nn.functional.embedding(
-            parents + self.starts, self.bias + self.mask
-        )
+        free = self.product(active, self.smoothing.columns(self.weight))[0]
+        return free + nn.functional.embedding(parents + self.starts, self.bias + self.mask)
 
     def nll(self, active: Tensor, codes: Tensor, parents: Tensor, values: Tensor, predicted: Tensor) -> Tensor:
         """-log p, as `Likelihood.nll`."""

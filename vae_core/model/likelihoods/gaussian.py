@@ -17,14 +17,14 @@ class Gaussian(Likelihood):
     The variable's parent, where it has one, is its missing flag: a missing value has no density and costs nothing.
     """
 
-    def __init__(self, hidden: int, variables: list[Variable]) -> None:
-        super().__init__(hidden, variables)
-        self.weight = nn.Parameter(torch.randn(len(variables), hidden, 2) * 0.1 * hidden**-0.5)
+    def __init__(self, hidden: int, inner: int, variables: list[Variable]) -> None:
+        super().__init__(hidden, inner, variables)
+        self.weight = nn.Parameter(torch.randn(len(variables), hidden + inner, 2) * 0.1 * hidden**-0.5)
         self.bias = nn.Parameter(torch.zeros(len(variables), 2))
 
     def moments(self, active: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation, each float32 [members, n]."""
-        mean, log_std = (torch.bmm(active, self.weight) + self.bias[:, None]).unbind(dim=2)
+        mean, log_std = (self.product(active, self.weight)[0] + self.bias[:, None]).unbind(dim=2)
         return mean, log_std.clamp(-7.0, 7.0)
 
     def nll(self, active: Tensor, codes: Tensor, parents: Tensor, values: Tensor, predicted: Tensor) -> Tensor:

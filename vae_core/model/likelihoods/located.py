@@ -28,8 +28,8 @@ class Located(Categorical):
     sum that is never less than its greatest part, say.
     """
 
-    def __init__(self, hidden: int, variables: list[Variable]) -> None:
-        super().__init__(hidden, variables)
+    def __init__(self, hidden: int, inner: int, variables: list[Variable]) -> None:
+        super().__init__(hidden, inner, variables)
         tables = [variable.scores for variable in variables if variable.scores is not None]
         scores = np.full((sum(map(len, tables)), self.width), FAR, np.float32)
         starts = np.concatenate([[0], np.cumsum([len(table) for table in tables])[:-1]])
@@ -42,7 +42,7 @@ class Located(Categorical):
         self.register_buffer("score_starts", torch.from_numpy(starts)[:, None], persistent=False)
         self.register_buffer("nested", torch.tensor([[len(table) > 1] for table in tables]), persistent=False)
         self.predictions = [variable.prediction for variable in variables]
-        self.peaks = nn.Parameter(torch.zeros(len(variables), hidden, len(WIDTHS) * PARAMETERS))
+        self.peaks = nn.Parameter(torch.zeros(len(variables), hidden + inner, len(WIDTHS) * PARAMETERS))
         spreads = torch.tensor([variable.spread for variable in variables])[:, None] * torch.tensor(WIDTHS)
         start = [torch.zeros_like(spreads), -2 * spreads.log(), torch.full_like(spreads, -math.log(len(WIDTHS)))]
         self.peaks_shift = nn.Parameter(torch.cat(start, dim=1))
@@ -79,7 +79,7 @@ class Located(Categorical):
     def logits(self, active: Tensor, parents: Tensor, predicted: Tensor) -> Tensor:
         """As those of `Categorical`; `predicted` is float32 [predictions, n]."""
         scores = nn.functional.embedding(parents * self.nested + self.score_starts, self.scores)
-        peaks = torch.bmm(active, self.peaks) + self.peaks_shift[:, None]
-        free = torch.bmm(active, self.smoothing.columns(self.weight))
+        free, moved = self.product(active, self.smoothing.columns(self.weight), self.peaks)
+        peaks = moved + self.peaks_shift[:, None]
         bias = nn.functional.embedding(parents + self.starts, self.bias + self.mask)
         return bias + self.mixture(free, peaks, predicted[self.predictions], scores)
