@@ -45,9 +45,6 @@ def checked_output(address: str) -> tuple[str, str]:
     return bucket, prefix
 
 
-INNER = 32  # units of each column's own layer in the decoder
-
-
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", populate_by_name=True, validate_default=True)
 
@@ -149,7 +146,9 @@ class TrainingConfig(_Strict):
     latent_dim: int = Field(8, ge=1)
     hidden: int | None = Field(None, ge=8, description="width of the decoder; chosen from the columns when not given")
     inner: int | None = Field(
-        None, ge=0, description="units of each column's own layer in the decoder; 32 when not given, 0 with privacy"
+        None,
+        ge=0,
+        description="units of each column's own layer in the decoder; chosen as well",
     )
     beta: float = Field(1.0, gt=0, description="weight of the KL term")
     free_nats: float = Field(2.5, ge=0, description="floor on the KL, in nats a row")
@@ -164,13 +163,6 @@ class TrainingConfig(_Strict):
         if self.privacy is not None and self.inner:
             raise ValueError("`inner` must be 0 with `privacy`: its gradients aren't clipped row by row")
         return self
-
-    @property
-    def inner_units(self) -> int:
-        """`inner`, or what it is when not given."""
-        if self.inner is not None:
-            return self.inner
-        return INNER if self.privacy is None else 0
 
 
 class EvaluationConfig(_Strict):

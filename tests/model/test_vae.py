@@ -121,6 +121,21 @@ def test_samples_have_the_model_probabilities(vae):
     assert found[expected < 1e-12].sum() == 0
 
 
+@pytest.mark.parametrize("inner", [0, 5])
+def test_heads_see_what_their_own_layers_make_of_the_state(inner):
+    """Of one variable what is drawn from is of all at once what is trained; without a layer it is one product."""
+    torch.manual_seed(0)
+    decoder = VAE(DISCRETE, TrainingConfig(latent_dim=3, hidden=16, inner=inner)).decoder
+    active = torch.rand(16)
+    for j in range(len(DISCRETE.variables)):
+        head, member = decoder.head(j)
+        weight = head.weight if head.weight.dim() == 3 else head.weight[..., None]
+        whole = head.product(active.expand(len(weight), 1, -1), weight)[0][member, 0]
+        own = torch.relu(active @ head.inner[member] + head.inner_shift[member])
+        torch.testing.assert_close(whole, torch.cat([active, own]) @ weight[member])
+        torch.testing.assert_close(whole, head.units(member, active[None])[0] @ weight[member])
+
+
 def test_untrained_heads_start_at_the_frequencies():
     torch.manual_seed(0)
     decoder = VAE(DISCRETE, TrainingConfig(latent_dim=3, hidden=16)).eval().requires_grad_(False).decoder

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from pydantic import ValidationError
 
 from vae_core.codec import Codec
 from vae_core.config import CodecConfig, EvaluationConfig, PrivacyConfig, TrainingConfig
@@ -226,6 +227,12 @@ def test_an_interrupted_training_leaves_nothing_to_go_on_with(planes, tmp_path):
         train(planes, CONFIG, store, "planes", kill)
     assert not list(tmp_path.rglob(".checkpoint-*"))
     assert train(planes, CONFIG, store, "planes").manifest["privacy"]["steps"] == PRIVACY.steps
+
+
+def test_heads_have_no_layer_whose_gradients_are_not_clipped(coded):
+    assert all(head.inner.numel() == 0 for head in VAE(coded[0].layout, CONFIG).decoder.heads.values())
+    with pytest.raises(ValidationError, match="`inner` must be 0"):
+        TrainingConfig(inner=8, privacy=PRIVACY)
 
 
 def test_without_opacus_one_line_says_what_to_install(planes, tmp_path, monkeypatch):

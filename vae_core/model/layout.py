@@ -153,14 +153,22 @@ class Layout:
 
     @property
     def default_hidden(self) -> int:
-        """Width of the decoder when the configuration gives none, a multiple of 16 within [64, 256].
+        """Width of the decoder when the configuration gives none, a multiple of 16 within [64, 128].
 
         Levels are told apart by tables; what pairs of ordered columns say about each other takes hidden units
         (docs/decisions.md). Many variables make each unit dear.
         """
-        ordered = {variable.column for variable in self.variables if variable.ordered > 2}
-        wanted = min(2.5 * len(ordered) ** 2, 5_000 / len(self.variables))
-        return int(np.clip(wanted // 16 * 16, 64, 256))
+        wanted = min(2.5 * self._ordered_columns**2, 10_000 / len(self.variables))
+        return int(np.clip(wanted // 16 * 16, 64, 128))
+
+    @property
+    def default_inner(self) -> int:
+        """Units of each head's own layer when the configuration gives none: for a few ordered columns one is enough."""
+        return 32 if 2.5 * self._ordered_columns**2 >= 64 else 0
+
+    @property
+    def _ordered_columns(self) -> int:
+        return len({variable.column for variable in self.variables if variable.ordered > 2})
 
     def default_dropout(self, hidden: int) -> float:
         """Share of hidden units dropped when the configuration gives none: 0.1 for 64 units and 30,000 rows.

@@ -65,7 +65,10 @@ class VAE(nn.Module):
         hidden = config.hidden or layout.default_hidden
         self.encoder = Encoder(layout, config.latent_dim, 2 * hidden)
         dropout = layout.default_dropout(hidden) if config.dropout is None else config.dropout
-        self.decoder = Decoder(layout, config.latent_dim, hidden, config.inner_units, dropout)
+        inner = config.inner
+        if inner is None:
+            inner = 0 if config.privacy is not None else layout.default_inner
+        self.decoder = Decoder(layout, config.latent_dim, hidden, inner, dropout)
         if folded:
             self.fold()
 
