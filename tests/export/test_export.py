@@ -1,6 +1,7 @@
 """onnxruntime computes what torch computes, and needs neither torch nor this project for it."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -9,6 +10,8 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from scipy.stats import kstest
 
 from vae_core.codec import Codec
@@ -22,7 +25,7 @@ from vae_core.export.stage import batch_size, load_model
 from vae_core.generation import Sampler
 from vae_core.model import VAE, Layout, Variable
 from vae_core.model.sampling import sample
-from vae_core.store import Artifact, Store
+from vae_core.store import Artifact, LocalPlace, Store
 from vae_core.training import train
 
 
@@ -48,6 +51,16 @@ def test_parity_is_measured_and_stored(model):
     assert parity["equal_rows"] > 0.999
     assert parity["max_logit_difference"] < 1e-4
     assert parity["max_posterior_difference"] < 1e-4
+
+
+def test_weights_of_an_earlier_version_are_refused_in_one_line(model, codec, tmp_path):
+    """Such as those of a decoder whose heads had no layer of their own."""
+    shutil.copytree(model.folder, tmp_path / "old")
+    with safe_open(model.file("weights.safetensors"), "pt") as weights:
+        kept = {name: weights.get_tensor(name) for name in weights.keys() if "inner" not in name}  # noqa: SIM118
+        save_file(kept, tmp_path / "old/weights.safetensors", weights.metadata())
+    with pytest.raises(ArtifactError, match="of another version"):
+        load_model(Artifact(LocalPlace(tmp_path / "old"), model.manifest), codec)
 
 
 def test_decoder_draws_the_codes_that_torch_draws(model, codec):

@@ -10,6 +10,7 @@ from safetensors import safe_open
 
 from vae_core.codec import Codec
 from vae_core.config import TrainingConfig
+from vae_core.errors import ArtifactError
 from vae_core.export.decoder import build_decoder
 from vae_core.export.encoder import build_encoder
 from vae_core.export.parity import measure
@@ -70,12 +71,19 @@ def batch_size(hidden: int) -> int:
 
 
 def load_model(model: Artifact, codec: Codec) -> VAE:
-    """Rebuild the torch model of an artifact, on the CPU, in evaluation mode."""
+    """Rebuild the torch model of an artifact, on the CPU, in evaluation mode.
+
+    Raises:
+        ArtifactError: an earlier version trained it, with other weights.
+    """
     config = TrainingConfig.model_validate(model.manifest["config"])
     with safe_open(model.file("weights.safetensors"), "pt") as weights:
         structure = Structure.from_metadata(weights.metadata(), codec)
         state = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118 (not a mapping)
     layout = Layout.from_codec(codec, np.zeros((0, len(codec.sub_columns)), np.int32), structure)
     vae = VAE(layout, config, folded=True)
+    expected = vae.state_dict()
+    if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in expected.items()}:
+        raise ArtifactError(f"{model.folder}: its weights are of another version of the model; train it again")
     vae.load_state_dict(state)
     return vae.eval()
