@@ -45,6 +45,9 @@ def checked_output(address: str) -> tuple[str, str]:
     return bucket, prefix
 
 
+MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?")  # texts that mean so
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", populate_by_name=True, validate_default=True)
 
@@ -60,9 +63,7 @@ class SourceConfig(_Strict):
     encoding: str | None = Field(None, description="inferred when not given")
     header: bool = Field(True, description="whether the first line names the columns")
     names: list[str] | None = Field(None, description="column names, for a file without a header")
-    null_values: list[str] = Field(
-        ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?"], description="text that means missing"
-    )
+    null_values: list[str] = Field(list(MISSING), description="text that means missing")
     max_rejected: float = Field(0.01, ge=0, le=1, description="share of malformed rows past which ingestion fails")
 
     @model_validator(mode="after")
@@ -145,11 +146,7 @@ class TrainingConfig(_Strict):
     dropout: float | None = Field(None, ge=0, lt=1, description="chosen from rows and width when not given")
     latent_dim: int = Field(8, ge=1)
     hidden: int | None = Field(None, ge=8, description="width of the decoder; chosen from the columns when not given")
-    inner: int | None = Field(
-        None,
-        ge=0,
-        description="units of each column's own layer in the decoder; chosen as well",
-    )
+    inner: int | None = Field(None, ge=0, description="units of each head's own layer; chosen when not given")
     beta: float = Field(1.0, gt=0, description="weight of the KL term")
     free_nats: float = Field(2.5, ge=0, description="floor on the KL, in nats a row")
     holdout: float = Field(0.1, gt=0, lt=0.5, description="share of the rows held out, at most 20,000 rows")

@@ -2,7 +2,8 @@
 
 A form of dates and moments is that of `strftime`. One of numbers says how many decimals there are: `0` none, `0.00`
 two, `0.0##` one to three, of which those after the first aren't zeros at the end; `repr` is Python's way with floats.
-One text may stand for a missing number, as in `0.00|n/a`.
+One text that means missing may stand for a missing number, as in `0.00|NA`. Any other one would be written into the
+schema, however few rows it has.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vae_core.config import MISSING
 from vae_core.schema import Kind
 
 CALENDAR = {
@@ -80,8 +82,10 @@ class _Numbers:
     def add(self, values: pa.Array) -> bool:
         """Whether all values so far may be numbers, but one text."""
         numeric = pc.and_not(pc.match_substring_regex(values, _FLOAT), pc.match_substring_regex(values, _NEGATIVE_ZERO))
-        odd = {*pc.unique(values.filter(pc.invert(numeric))).to_pylist()} | ({self.odd} - {None})
-        if len(odd) > 1:
+        odd: set[str] = {*values.filter(pc.invert(numeric)).to_pylist()}
+        if self.odd is not None:
+            odd.add(self.odd)
+        if len(odd) > 1 or not all(text.strip() in MISSING for text in odd):
             return False
         self.odd = next(iter(odd), None)
         values = values.filter(numeric)
@@ -119,12 +123,14 @@ def read(values: pa.Array | pa.ChunkedArray, form: str) -> pa.Array | pa.Chunked
         moments = pc.strptime(values, format=form, unit="s", error_is_null=True)
         return moments.cast(pa.date32()) if CALENDAR[form] is Kind.DATE else moments
     pattern, _ = _parse(form)
-    numeric = pc.match_substring_regex(values, _FLOAT if pattern == _REPR else _PLAIN)
+    most = max(len(pattern) - 2, 0)
+    decimals = rf"(?:\.[0-9]{{1,{most}}})?" if most else ""
+    fitting = rf"^-?(?:0|[1-9][0-9]{{0,{_DIGITS - most - 1}}}){decimals}$"  # others have no place in the type
+    numeric = pc.match_substring_regex(values, _FLOAT if pattern == _REPR else fitting)
     numbers = pc.if_else(numeric, values, pa.scalar(None, pa.string()))
     if pattern == _REPR:
         return numbers.cast(pa.float64())
-    most = len(pattern) - 2
-    return numbers.cast(pa.decimal128(_DIGITS, most) if most > 0 else pa.int64())
+    return numbers.cast(pa.decimal128(_DIGITS, most) if most else pa.int64())
 
 
 def write(values: pa.Array | pa.ChunkedArray, form: str, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:

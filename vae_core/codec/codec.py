@@ -347,6 +347,6 @@ class Codec:
 
 
 def _read(table: pa.Table | pa.RecordBatch, column: Column) -> pa.Array:
-    """A column's values as one array; what is told, where it is text."""
+    """A column's values as one array; of text that says dates or numbers, these."""
     array = storage.whole(table.column(column.name))
     return array if column.text is None else text_forms.read(array, column.text)
