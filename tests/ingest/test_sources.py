@@ -151,6 +151,17 @@ def test_an_encoding_that_shows_late(snapshot: Ingest, write: Write) -> None:
     assert snapshot(write("a.csv", f"drink,n\n{lines}".encode("cp1252"))).values("drink")[-1] == "café"
 
 
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_names_of_rows_are_the_column_that_pandas_reads(times: int, snapshot: Ingest, write: Write) -> None:
+    path = write("a.csv", CSV.encode())
+    for _ in range(times):
+        path = write("a.csv", pd.read_csv(path).to_csv().encode())  # with the index, as it does when not told otherwise
+    result = snapshot(path)
+    assert result.table.column_names == list(pd.read_csv(path).columns)
+    assert result.values("Unnamed: 0") == list(range(len(TABLE)))
+    assert result.table.select(TABLE.column_names).equals(TABLE)
+
+
 def test_files_without_header(snapshot: Ingest, write: Write) -> None:
     path = write("a.csv", "".join(f"{i % 40}, level{i % 3}, {i % 7}\n" for i in range(60)))
     inferred = snapshot(path)

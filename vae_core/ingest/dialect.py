@@ -143,7 +143,7 @@ def sniff(text: str, config: SourceConfig, label: str, *, complete: bool, delimi
     if headed and "header" not in config.model_fields_set and _looks_like_data(header, data, config.null_values):
         headed = False
         note = f"{label}: the first line looks like data, not names; set source.header: true if it names the columns"
-    names = config.names if config.names is not None else header if headed else None
+    names = config.names if config.names is not None else _with_row_names(header) if headed else None
     if names is None:
         names = [f"column_{number}" for number in range(1, len(header) + 1)]
     elif len(names) != len(header) and (headed or _usual_width(rows) != len(names)):
@@ -151,6 +151,14 @@ def sniff(text: str, config: SourceConfig, label: str, *, complete: bool, delimi
     check_names(names, label, "; name the columns with source.names" if headed else "")
     size, lines = _first_row_size(text) if headed else (0, 0)
     return Dialect(chosen, decimal_point, tuple(names), size, lines, note)
+
+
+def _with_row_names(header: list[str]) -> list[str]:
+    """The header with a name for a first column that has none, the one pandas gives: R and pandas save row names so."""
+    if header[0] or len(header) == 1:
+        return header
+    names = itertools.chain(["Unnamed: 0"], (f"Unnamed: 0.{count}" for count in itertools.count(1)))
+    return [next(name for name in names if name not in header), *header[1:]]
 
 
 def _rows(text: str, delimiter: str, *, complete: bool) -> list[list[str]]:
