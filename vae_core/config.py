@@ -45,7 +45,7 @@ def checked_output(address: str) -> tuple[str, str]:
     return bucket, prefix
 
 
-MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?")  # texts that mean so
+MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "null", "NULL", "None", "?", ".")  # texts that mean so
 
 
 class _Strict(BaseModel):
@@ -95,7 +95,7 @@ class CodecConfig(_Strict):
     min_frequency: int = Field(5, ge=1, description="levels and atoms rarer than this many rows are pooled")
     extremes: int = Field(5, ge=1, description="nothing beyond a number column's k-th smallest and largest is emitted")
     min_row_frequency: int = Field(
-        5, ge=1, description="rows that fewer rows of the source than this are like are never emitted; 1 turns it off"
+        5, ge=1, description="rows that fewer rows of the source are equal to are never given; 1 turns it off"
     )
     max_leaves: int = Field(1024, ge=4, description="finest bins and atoms of a numeric column, at most")
     split_above: int = Field(48, ge=2, description="columns with more codes are split into coarse and fine")

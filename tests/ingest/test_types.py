@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from snapshots import Ingest
 
-from vae_core.config import SchemaConfig, SourceConfig
+from vae_core.config import MISSING, SchemaConfig, SourceConfig
 from vae_core.errors import SourceError
 from vae_core.ingest import ingest
 from vae_core.ingest.types import join
@@ -181,6 +181,14 @@ def test_round_trip(table: list[tuple[Any, ...]], delimiter: str, quoting: Any, 
         when = None if back["time"] is None else back["time"].replace(tzinfo=None)
         flag = None if back["flag"] in ("", None) else back["flag"]
         assert (back["text"], back["whole"], back["real"], flag, when, back["level"]) == row
+
+
+@pytest.mark.parametrize("text", MISSING)
+def test_what_other_programs_write_for_missing_numbers_is_missing(text: str, snapshot: Ingest, write: Write) -> None:
+    result = snapshot(
+        write("a.csv", "x,group\n" + "".join(f"{text if i == 7 else i % 5},g{i % 3}\n" for i in range(60)))
+    )
+    assert result["x"].kind == "integer" and result["x"].nulls == 1
 
 
 def test_mixed_columns_by_the_users_word(snapshot: Ingest, write: Write) -> None:
