@@ -47,7 +47,7 @@ from tables import CACHE, prepare, read
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from vae_core.codec.settled import settled
+from vae_core.codec.settled import rare
 from vae_core.config import GenerationConfig
 from vae_core.generation import BLOCK, Sampler, generate
 from vae_core.generation.generate import cores
@@ -198,8 +198,8 @@ def steps(model: str, batch: int, groups: int = 4, repeats: int = 5) -> tuple[di
         codes = timed("decoder", sampler.decoder.decode, *noise)
         if sampler.discriminator is not None:
             timed("discriminator", sampler.discriminator.kept, *codes)
-        if (rare := sampler.rare) is not None:
-            timed("rare rows", lambda drawn=codes: rare.find(settled(sampler.codec, *drawn)))
+        if sampler.rare is not None:
+            timed("rare rows", rare, sampler.codec, sampler.rare, *codes)
         chunks.append(timed("values", sampler.columns, *codes, first, 0))
     part = ROW_GROUP // CHUNK
     tables = [pa.concat_tables(chunks[start : start + part]) for start in range(0, len(chunks), part)]

@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vae_core.codec import RareRows
-from vae_core.codec.rare_rows import FILE
-from vae_core.codec.settled import settled
+from vae_core.codec.inside import numbers_of_rows
+from vae_core.codec.rare_rows import FILE, hashes
+from vae_core.codec.settled import rare as find_rare
 from vae_core.config import CodecConfig, GenerationConfig, SchemaConfig, TrainingConfig
 from vae_core.errors import ArtifactError
 from vae_core.export import export
@@ -55,24 +56,19 @@ def rows(table: pa.Table) -> list[tuple[object, ...]]:
     return list(zip(*(table[name].to_pylist() for name in COLUMNS), strict=True))
 
 
-def alike(model: Artifact, table: pa.Table) -> list[tuple[int, ...]]:
-    """What makes rows alike: their codes. So rare values of one bin are alike."""
-    return [tuple(row) for row in Sampler(model, device="cpu").codec.encode(table).codes.tolist()]
-
-
-def rare(model: Artifact, table: pa.Table, fewer: int) -> set[tuple[int, ...]]:
-    """The codes of the rows of `table` that fewer than so many are like."""
-    return {row for row, count in Counter(alike(model, table)).items() if count < fewer}
+def rare(table: pa.Table, fewer: int) -> set[tuple[object, ...]]:
+    """The rows of `table` that fewer than so many are equal to."""
+    return {row for row, count in Counter(rows(table)).items() if count < fewer}
 
 
 def test_rare_rows_are_never_made_and_would_be(learned: Artifact, source: pa.Table) -> None:
-    hidden = rare(learned, source, 5)
-    free, safe = (Sampler(learned, device="cpu", reject=reject).sample(20_000, 3) for reject in (False, True))
-    assert sum(row in hidden for row in alike(learned, free)) > 500
-    assert hidden.isdisjoint(alike(learned, safe))
-    assert len(set(rows(safe)) & set(rows(source))) > 50  # common rows are made as ever
-    same = [a == b for a, b in zip(rows(free), rows(safe), strict=True)]
-    assert [a for a, kept in zip(alike(learned, free), same, strict=True) if kept and a in hidden] == []
+    hidden = rare(source, 5)
+    free, safe = (rows(Sampler(learned, device="cpu", reject=reject).sample(20_000, 3)) for reject in (False, True))
+    assert sum(row in hidden for row in free) > 500
+    assert hidden.isdisjoint(safe)
+    assert len(set(safe) & set(rows(source))) > 50  # common rows are made as ever
+    same = [a == b for a, b in zip(free, safe, strict=True)]
+    assert all(kept for row, kept in zip(free, same, strict=True) if row not in hidden)
     redrawn = Sampler(learned, reject=False).redrawn(20_000, 3)
     assert 500 < redrawn.first == 20_000 - sum(same) < redrawn.draws and redrawn.stayed == 0
 
@@ -82,14 +78,14 @@ def test_a_generated_dataset_has_none(learned: Artifact, source: pa.Table, tmp_p
 
     generate(learned, GenerationConfig(rows=20_000, seed=3, output=str(tmp_path / "out")), Store(tmp_path))
     made = pq.read_table(tmp_path / "out")
-    assert rare(learned, source, 5).isdisjoint(alike(learned, made))
+    assert rare(source, 5).isdisjoint(rows(made))
     assert made.equals(Sampler(learned).sample(20_000, 3).cast(made.schema))
 
 
 def test_it_can_be_turned_off(source: pa.Table, tmp_path: Path) -> None:
     model = learn(source, tmp_path, min_row_frequency=1)
     assert FILE not in model.manifest["files"] and Sampler(model).rare is None
-    assert set(alike(model, Sampler(model, device="cpu").sample(20_000))) & rare(model, source, 5)
+    assert set(rows(Sampler(model, device="cpu").sample(20_000))) & rare(source, 5)
     protections = json.loads(model.file("training.json").read_text())["protections"]
     assert (protections["min_row_frequency"], protections["rare_rows"]) == (1, 0)
 
@@ -114,7 +110,7 @@ def test_decode_of_the_prior_is_a_sample_but_for_rows_drawn_again(learned: Artif
     codes, position = sampler.decoder.decode(*noise)
     assert sampler.discriminator is not None and sampler.rare is not None
     kept = sampler.discriminator.kept(codes, position) > chances(9, 0)[:300]
-    kept[sampler.rare.find(settled(sampler.codec, codes, position))] = False
+    kept[find_rare(sampler.codec, sampler.rare, codes, position)] = False
     drawn, sample = (
         table.filter(pa.array(kept)) for table in (sampler.decode(noise.z, seed=9), sampler.sample(300, 9))
     )
@@ -183,10 +179,11 @@ def test_attempts_end_on_a_table_of_hardly_any_possible_rows(tmp_path: Path) -> 
 def test_held_out_rows_are_hidden_too(learned: Artifact, source: pa.Table) -> None:
     sampler = Sampler(learned, device="cpu")
     assert sampler.rare is not None
-    codes = sampler.codec.encode(source).codes
-    _, inverse, counts = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
-    assert sampler.rare.rows == (counts[inverse.ravel()] < 5).sum()
-    assert np.isin(np.flatnonzero(counts[inverse.ravel()] < 5), sampler.rare.find(codes)).all()
+    codes, numbers = sampler.codec.encode(source).codes, hashes(numbers_of_rows(sampler.codec, source))
+    scarce = rare(source, 5)
+    hidden = [row in scarce for row in rows(source)]
+    assert sampler.rare.rows == sum(hidden)
+    assert np.isin(np.flatnonzero(hidden), sampler.rare.find(codes, lambda found: numbers[found])).all()
 
 
 def test_a_filter_that_is_not_ours_is_refused(learned: Artifact, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from vae_core.errors import GateRefusedError
 from vae_core.quality import assess, check, enforce
 from vae_core.quality.gate import judge
 from vae_core.quality.measures import Samples, measure
+from vae_core.quality.protections import protections
 from vae_core.quality.report import render
 from vae_core.schema import Kind, Schema
 
@@ -118,6 +119,13 @@ def test_what_withheld_extremes_cost_is_allowed() -> None:
         refused[extremes] = trend.broken
     assert refused == {1: True, 5: False}
     assert "for the extremes that are withheld" in trend.basis
+
+
+@pytest.mark.parametrize(("match", "said"), [("alike", "like"), ("equal", "equal to")])
+def test_the_rule_for_rare_rows_says_what_is_compared(match: str, said: str) -> None:
+    found = {"min_frequency": 5, "extremes": 5, "min_row_frequency": 5, "rare_rows": 9, "columns": []}
+    rare = next(each for each in protections(found | {"row_match": match}) if each.name == "rare rows")
+    assert f"is {said} fewer than 5 rows" in rare.rule and not rare.off
 
 
 def test_a_refusal_says_what_the_protections_withhold(bad: dict[str, Any]) -> None:

@@ -24,12 +24,14 @@ from vae_core.config import SchemaConfig, TrainingConfig
 from vae_core.export.discriminator import STEPS, build_discriminator
 from vae_core.ingest import ingest
 from vae_core.model import VAE, Layout, Structure
+from vae_core.model.layout import frequencies
 from vae_core.schema import Schema
 from vae_core.split import holdout_mask
 from vae_core.store import Store
 from vae_core.training import discriminator, fit
 from vae_core.training.calibration import calibrate
 from vae_core.training.discriminator import Discriminator, learn
+from vae_core.training.drawing import draw, positions
 from vae_core.training.stage import encode_snapshot
 
 Learned = tuple[VAE, Codec, npt.NDArray[Any], npt.NDArray[np.float32], npt.NDArray[np.bool_]]
@@ -49,13 +51,13 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
     codec, codes, values, holdout = encode_snapshot(snapshot.folder, schema, config)
     structure = Structure.learn(codec, codes[~holdout])
     result = fit(Layout.from_codec(codec, codes[~holdout], structure), codes, values, holdout, config)
-    calibrate(result.model, Layout.from_codec(codec, codes, structure), 0)
+    calibrate(result.model, frequencies(codec, codes, structure), 0)
     return result.model, codec, codes, values, holdout
 
 
 @pytest.fixture(scope="module")
 def found(learned: Learned) -> Discriminator:
-    discriminator = learn(*learned, seed=0)
+    discriminator = learn(*learned, rare=None, seed=0)
     assert discriminator is not None
     return discriminator
 
@@ -63,7 +65,7 @@ def found(learned: Learned) -> Discriminator:
 def drawn(learned: Learned, rows: int, seed: int) -> npt.NDArray[np.float32]:
     """Features of rows that the decoder draws."""
     model, codec, *_ = learned
-    made = discriminator._drawn(model, codec, rows, torch.Generator().manual_seed(seed), np.random.default_rng(seed))
+    made = draw(model, codec, rows, torch.Generator().manual_seed(seed), np.random.default_rng(seed))
     return Features(codec)(*made)
 
 
@@ -107,7 +109,7 @@ def test_a_row_does_not_depend_on_those_beside_it(learned: Learned, found: Discr
 def test_rows_that_are_kept_are_more_like_real_ones(learned: Learned, found: Discriminator) -> None:
     _, codec, codes, values, holdout = learned
     rng = np.random.default_rng(5)
-    x, real = drawn(learned, 20_000, 10), Features(codec)(codes, discriminator._positions(codec, values, rng))
+    x, real = drawn(learned, 20_000, 10), Features(codec)(codes, positions(codec, values, rng))
     chance = probability(found, x)
     assert chance.mean() == pytest.approx(found.kept, abs=0.03) and found.kept >= discriminator.LEAST_KEPT
     kept = x[rng.random(len(x)) < chance]
@@ -136,7 +138,7 @@ def test_rows_that_are_kept_are_more_like_real_ones(learned: Learned, found: Dis
 def test_odds_of_few_rows_cost_no_draws(learned: Learned, found: Discriminator) -> None:
     """As high odds as the likeliest tenth of the real rows have count alike, and some rows are kept for sure."""
     _, codec, codes, values, _ = learned
-    real = Features(codec)(codes, discriminator._positions(codec, values, np.random.default_rng(6)))
+    real = Features(codec)(codes, positions(codec, values, np.random.default_rng(6)))
     x = drawn(learned, 20_000, 11)
     most = np.log(discriminator.CEILING * np.exp(found.trees.decision_function(x)).mean())
     beyond = (found.trees.decision_function(real) > found.ceiling).mean()
@@ -163,19 +165,19 @@ def test_what_is_kept_has_the_marginals_of_the_real_rows() -> None:
 
 def test_rows_that_nothing_tells_from_drawn_ones_need_none(learned: Learned) -> None:
     model, codec, codes, values, holdout = learned
-    made, _ = discriminator._drawn(model, codec, len(codes), torch.Generator().manual_seed(1), np.random.default_rng(1))
-    assert learn(model, codec, made, values, holdout, seed=0) is None
+    made, _ = draw(model, codec, len(codes), torch.Generator().manual_seed(1), np.random.default_rng(1))
+    assert learn(model, codec, made, values, holdout, None, seed=0) is None
 
 
 def test_too_few_held_out_rows_tell_nothing(learned: Learned) -> None:
     model, codec, codes, values, _ = learned
     holdout = holdout_mask(len(codes), 0.02, 0)
     assert holdout.sum() < discriminator.LEAST_HELD
-    assert learn(model, codec, codes, values, holdout, seed=0) is None
+    assert learn(model, codec, codes, values, holdout, None, seed=0) is None
 
 
 def test_it_is_the_same_again_with_any_number_of_threads(learned: Learned, found: Discriminator) -> None:
     with threadpool_limits(1):
-        again = learn(*learned, seed=0)
+        again = learn(*learned, rare=None, seed=0)
     assert again is not None
     assert written(found) == written(again)

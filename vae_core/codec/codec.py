@@ -79,7 +79,7 @@ class Codec:
         """
         if table.num_rows == 0:
             raise SourceError("there are no rows to learn from")
-        arrays = {i: _read(table, c) for i, c in enumerate(schema.columns)}
+        arrays = {i: read(table, c) for i, c in enumerate(schema.columns)}
         forms = [
             fit_column(arrays[i], schema.arrow.field(i).with_type(arrays[i].type), column, schema.rows, config)
             for i, column in enumerate(schema.columns)
@@ -147,6 +147,12 @@ class Codec:
         return {relation.column: relation for relation in self.relations}
 
     @cached_property
+    def _related(self) -> set[int]:
+        """The columns that relations and orders are about."""
+        related = {k for relation in self.relations for k in (relation.column, *relation.sources)}
+        return related | {column for order in self.orders for column in order[:2]}
+
+    @cached_property
     def positions(self) -> int:
         """Number of position inputs of `decode`."""
         return sum(sub.position or sub.gaussian for sub in self.sub_columns)
@@ -183,13 +189,13 @@ class Codec:
         rows = table.num_rows
         codes = np.zeros((rows, len(self.joining.plain)), dtype=np.int32, order="F")
         reals = np.zeros((rows, sum(sub.gaussian for sub in self.sub_columns)), dtype=np.float32)
-        sources = {k: _read(table, self.schema.columns[k]) for r in self.relations for k in r.sources}
+        sources = {k: read(table, self.schema.columns[k]) for r in self.relations for k in r.sources}
         for column, own in self.parts_of.items():
             if all(not self.parts[k].subs for k in own):
                 continue
             form = self.forms[column]
             assert isinstance(form, Form)
-            array = _read(table, self.schema.columns[column])
+            array = read(table, self.schema.columns[column])
             missing = storage.missing_mask(array)
             relation = self._relation_of.get(column)
             split = form.split(array) if relation is None else [relation.rest(numbers(array), sources)]
@@ -219,7 +225,7 @@ class Codec:
     def decode_columns(self, codes: Array, position: Array | None, first_row: int, seed: int = 0) -> list[pa.Array]:
         """As `decode`, but columns of known values stay dictionary arrays: all that a Parquet writer needs."""
         plain = self.joining.split(codes)
-        arrays = self._learned(plain, self.leaves(plain), position, range(len(self.forms)))
+        arrays = self.learned(plain, self.leaves(plain), position, range(len(self.forms)))
         for column, form in enumerate(self.forms):
             if not isinstance(form, Form):
                 arrays[column] = form.fill(first_row, len(codes), seed)
@@ -237,18 +243,23 @@ class Codec:
             leaves: of these.
             position: as `decode` takes it.
         """
-        needed = {k for relation in self.relations for k in (relation.column, *relation.sources)}
-        needed |= {column for order in self.orders for column in order[:2]}
-        arrays = self._learned(plain, leaves, position, needed)
+        arrays = self.learned(plain, leaves, position, ())
         return {relation.column: numbers(arrays[relation.column]) for relation in self.relations}
 
-    def _learned(
+    def learned(
         self, plain: Array, leaves: Mapping[int, Array], position: Array | None, columns: Collection[int]
     ) -> dict[int, pa.Array]:
-        """Those of `columns` that are learned; with relations and orders, all columns that these are about."""
+        """Those of `columns` that are learned, by index, and all that relations and orders are about.
+
+        Args:
+            plain: codes [sub-columns of the parts, n].
+            leaves: of these.
+            position: as `decode` takes it.
+            columns: their indices.
+        """
         arrays: dict[int, pa.Array] = {}
         for column in self.parts_of:
-            if column in columns and column not in self._relation_of:
+            if (column in columns or column in self._related) and column not in self._relation_of:
                 arrays[column] = self.array(column, plain, leaves, position, arrays)
         put_in_order(arrays, self.orders)
         for relation in self.relations:  # a column's sources come before it
@@ -346,7 +357,7 @@ class Codec:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _read(table: pa.Table | pa.RecordBatch, column: Column) -> pa.Array:
+def read(table: pa.Table | pa.RecordBatch, column: Column) -> pa.Array:
     """A column's values as one array; of text that says dates or numbers, these."""
     array = storage.whole(table.column(column.name))
     return array if column.text is None else text_forms.read(array, column.text)

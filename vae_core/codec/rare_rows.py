@@ -1,16 +1,16 @@
-"""The rows of the source that few others are like, kept as a filter that tells whether a row is one of them.
+"""The rows of the source that few others are like or equal to, kept as filters that tell whether a row is one of them.
 
-Rows are alike when their codes are: the finest bins of numbers, the levels of the rest. So a row that is equal to one
-of the source in every learned column is always found, and so is one that differs from it within its bins alone.
+Rows are alike when their codes are: the finest bins of numbers, the levels of the rest. They are equal when the numbers
+inside these bins are, too. A row that is equal in every learned column to a rare one is always found.
 
-The filter is that of Bloom (1970, "Space/time trade-offs in hash coding with allowable errors"): a row sets PROBES bits
-that a hash of its codes chooses. A row whose bits are all set was probably there: 1 in 40,000 others is found too.
+The filters are those of Bloom (1970, "Space/time trade-offs in hash coding with allowable errors"): a row sets PROBES
+bits that its hash chooses. A row whose bits are all set was probably there: 1 in 40,000 others is found too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,70 +24,73 @@ from vae_core.codec.storage import Array, Bools, Ints
 FILE = "rare_rows.parquet"
 BITS = 32  # of the filter for each row, at least; less than twice as many
 PROBES = 6
-FORMAT = "1"
+FORMAT = "2"
 _CHUNK = 1 << 16  # rows hashed at once
 _KEY = 0x7A6E57
+_FILTERS = ("alike", "near", "equal")
 
 
 @dataclass(frozen=True, eq=False)
 class RareRows:
-    """The filter.
+    """Filters of the codes of rows, and of these with the numbers that they leave open.
 
     Attributes:
-        words: its bits, a power of two of them, uint64 [bits / 64].
-        rows: how many rows it was made of.
-        few: these are those that fewer rows of the source than this are like, themselves included.
+        alike: bits, a power of two of them, uint64 [bits / 64], of the codes that few rows have: rows with such codes
+            are found whatever their numbers; `None`: none are.
+        near: of the codes of the rows in `equal`.
+        equal: of the rows that few are equal to; both `None` where codes say everything.
+        rows: how many rows few are like or equal to.
+        few: less than this, themselves included.
     """
 
-    words: Words
+    alike: Words | None
+    near: Words | None
+    equal: Words | None
     rows: int
     few: int
 
     @classmethod
-    def fit(cls, codes: Array, few: int) -> RareRows:
-        """Take the rows of `codes`, integers [n, sub-columns], that occur fewer than `few` times."""
-        hashes, counts = np.unique(_hashes(codes), return_counts=True)
+    def fit(cls, codes: Array, numbers: Words | None, few: int) -> RareRows:
+        """Take the rows that fewer than `few` are like or equal to.
+
+        Args:
+            codes: integers [n, sub-columns].
+            numbers: hashes [n] of the numbers that codes leave open (`codec/inside.py`), if they do.
+            few: see above.
+        """
+        own = hashes(codes)
+        uniques, counts = np.unique(own, return_counts=True)
+        alike = uniques[counts < few]
+        if numbers is None:
+            return cls(_filter(alike), None, None, int(counts[counts < few].sum()), few)
+        whole, first, counts = np.unique(_both(own, numbers), return_index=True, return_counts=True)
         rare = counts < few
-        rows = int(counts[rare].sum())
-        hashes = hashes[rare]
-        bits = max(64, 1 << (BITS * len(hashes)).bit_length())
-        words = np.zeros(bits // 64, np.uint64)
-        filled = cls(words, rows, few)
-        for probe in range(PROBES):
-            at = filled._place(hashes, probe)
-            np.bitwise_or.at(words, (at >> np.uint64(6)).view(np.int64), np.uint64(1) << (at & np.uint64(63)))
-        return filled
+        near = np.unique(own[first[rare]])
+        return cls(_filter(alike), _filter(near), _filter(whole[rare]), int(counts[rare].sum()), few)
 
-    def find(self, codes: Array) -> Ints:
-        """Which rows of `codes`, integers [n, sub-columns], are there: all that are, hardly any other; int64 [f]."""
-        hashes = _hashes(codes)
-        found = np.flatnonzero(self._has(hashes, 0))
-        for probe in range(1, PROBES):
-            found = found[self._has(hashes[found], probe)]
-        return found
+    def find(self, codes: Array, numbers: Callable[[Ints], Words] | None = None) -> Ints:
+        """Which rows are there: all that are, hardly any other; int64 [f], in order.
 
-    def _has(self, hashes: Words, probe: int) -> Bools:
-        """Whether each hash's bit of this probe is set."""
-        at = self._place(hashes, probe)
-        words = self.words[(at >> np.uint64(6)).view(np.int64)]
-        at &= np.uint64(63)
-        words >>= at
-        return np.asarray((words & np.uint64(1)).astype(bool))
-
-    def _place(self, hashes: Words, probe: int) -> Words:
-        """The bit of each hash's probe: one half of the hash, with the other added again and again."""
-        if probe == 0:
-            return hashes & self._mask
-        return (hashes + np.uint64(probe) * ((hashes >> np.uint64(32)) | np.uint64(1))) & self._mask
-
-    @cached_property
-    def _mask(self) -> np.uint64:
-        return np.uint64(64 * len(self.words) - 1)
+        Args:
+            codes: integers [n, sub-columns].
+            numbers: gives those hashes of some rows; not needed without `equal`.
+        """
+        own = hashes(codes)
+        found = np.empty(0, np.int64) if self.alike is None else _found(self.alike, own)
+        if self.near is None or self.equal is None:
+            return found
+        near = np.setdiff1d(_found(self.near, own), found, assume_unique=True)
+        if len(near):
+            assert numbers is not None
+            near = near[_found(self.equal, _both(own[near], numbers(near)))]
+        return np.union1d(found, near)
 
     def save(self, path: Path) -> None:
-        """Write it as Parquet."""
+        """Write them as Parquet."""
         about = {"format": FORMAT, "rows": str(self.rows), "few": str(self.few)}
-        pq.write_table(pa.table({"words": self.words}).replace_schema_metadata(about), path, use_dictionary=False)
+        filters = {name: pa.array([getattr(self, name)], pa.list_(pa.uint64())) for name in _FILTERS}
+        table = pa.table(filters).replace_schema_metadata(about)
+        pq.write_table(table, path, use_dictionary=False)
 
     @classmethod
     def load(cls, path: Path) -> RareRows:
@@ -98,15 +101,58 @@ class RareRows:
         """
         table = pq.read_table(path)
         about: dict[bytes, Any] = dict(table.schema.metadata or {})
+        if about.get(b"format") == b"1":  # whatever is like a rare row is drawn again
+            return cls(table["words"].to_numpy(), None, None, int(about[b"rows"]), int(about[b"few"]))
         if about.get(b"format") != FORMAT.encode():
             raise ValueError(f"format {about.get(b'format')!r}")
-        return cls(table["words"].to_numpy(), int(about[b"rows"]), int(about[b"few"]))
+        words = [table[name][0].values for name in _FILTERS]
+        alike, near, equal = (None if each is None else each.to_numpy() for each in words)
+        return cls(alike, near, equal, int(about[b"rows"]), int(about[b"few"]))
 
 
-def _hashes(codes: Array) -> Words:
-    """A 64-bit hash of each row, uint64 [n]: a sum of its codes, each with a weight of its column's, well mixed."""
-    weights = mix(np.arange(codes.shape[1], dtype=np.uint64), _KEY).view(np.int64) | 1
-    sums = np.empty(len(codes), np.int64)
-    for start in range(0, len(codes), _CHUNK):
-        np.matmul(codes[start : start + _CHUNK].astype(np.int64), weights, out=sums[start : start + _CHUNK])
+def hashes(rows: Array) -> Words:
+    """A 64-bit hash of each row of integers [n, m], uint64 [n]: a sum, each column with a weight, well mixed."""
+    weights = mix(np.arange(rows.shape[1], dtype=np.uint64), _KEY).view(np.int64) | 1
+    sums = np.empty(len(rows), np.int64)
+    for start in range(0, len(rows), _CHUNK):
+        np.matmul(rows[start : start + _CHUNK].astype(np.int64), weights, out=sums[start : start + _CHUNK])
     return mix(sums.view(np.uint64), _KEY)
+
+
+def _both(codes: Words, numbers: Words) -> Words:
+    """Hashes [n] of rows whose codes and whose numbers have these."""
+    return mix(codes ^ mix(numbers, _KEY), _KEY)
+
+
+def _filter(hashes: Words) -> Words:
+    """The bits of a filter of distinct hashes, uint64 [bits / 64]."""
+    words = np.zeros(max(64, 1 << (BITS * len(hashes)).bit_length()) // 64, np.uint64)
+    for probe in range(PROBES):
+        at = _place(words, hashes, probe)
+        np.bitwise_or.at(words, (at >> np.uint64(6)).view(np.int64), np.uint64(1) << (at & np.uint64(63)))
+    return words
+
+
+def _found(words: Words, hashes: Words) -> Ints:
+    """Which of the hashes [n] the filter has, int64 [f]."""
+    found = np.flatnonzero(_has(words, hashes, 0))
+    for probe in range(1, PROBES):
+        found = found[_has(words, hashes[found], probe)]
+    return found
+
+
+def _has(words: Words, hashes: Words, probe: int) -> Bools:
+    """Whether each hash's bit of this probe is set."""
+    at = _place(words, hashes, probe)
+    found = words[(at >> np.uint64(6)).view(np.int64)]
+    at &= np.uint64(63)
+    found >>= at
+    return np.asarray((found & np.uint64(1)).astype(bool))
+
+
+def _place(words: Words, hashes: Words, probe: int) -> Words:
+    """The bit of each hash's probe: one half of the hash, with the other added again and again."""
+    mask = np.uint64(64 * len(words) - 1)
+    if probe == 0:
+        return hashes & mask
+    return (hashes + np.uint64(probe) * ((hashes >> np.uint64(32)) | np.uint64(1))) & mask

@@ -1,4 +1,4 @@
-"""The codes that rows have once they are written: those of Gaussian values, and of values that changed places."""
+"""Rows as they are once they are written, told from codes and positions: their codes, and which are rare ones."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import pyarrow as pa
 from vae_core.codec import storage
 from vae_core.codec.codec import Codec
 from vae_core.codec.forms import Form
+from vae_core.codec.inside import numbers_of_draws
 from vae_core.codec.orders import put_in_order
 from vae_core.codec.parts import GaussianPart, Part
-from vae_core.codec.storage import Array
+from vae_core.codec.rare_rows import RareRows, hashes
+from vae_core.codec.storage import Array, Ints
 
 
 def settled(codec: Codec, codes: Array, position: Array) -> Array:
@@ -19,6 +21,13 @@ def settled(codec: Codec, codes: Array, position: Array) -> Array:
     The same, but for Gaussian columns, whose values follow the position, and rows whose values change places.
     """
     return _in_order(codec, _at_positions(codec, codes, position), position)
+
+
+def rare(codec: Codec, rows: RareRows, codes: Array, position: Array) -> Ints:
+    """Which of the rows that `codec.decode` makes of these are some of `rows`, int64 [f]."""
+    return rows.find(
+        settled(codec, codes, position), lambda found: hashes(numbers_of_draws(codec, codes[found], position[found]))
+    )
 
 
 def _in_order(codec: Codec, codes: Array, position: Array) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vae_core.codec import Codec, RareRows
-from vae_core.codec.settled import settled
+from vae_core.codec.settled import rare as find_rare
 from vae_core.generation.discriminator import Discriminator
 from vae_core.generation.noise import BLOCK, Noise, chances, noise_again
 from vae_core.generation.noise import noise as draw
@@ -111,7 +111,7 @@ class Draws:
         The others are those that the discriminator keeps with a probability of at most `chance` [n]; without, it isn't
         asked.
         """
-        rare = np.empty(0, np.int64) if rejects is None else rejects.find(settled(self.codec, codes, position))
+        rare = np.empty(0, np.int64) if rejects is None else find_rare(self.codec, rejects, codes, position)
         if self.discriminator is None or chance is None:
             return rare, rare
         refused = self.discriminator.kept(codes, position) <= chance

@@ -78,6 +78,24 @@ class Variable:
         return np.log(frequencies).astype(np.float32)
 
 
+def frequencies(codec: Codec, codes: npt.NDArray[np.int32], structure: Structure) -> list[npt.NDArray[np.float64]]:
+    """`Variable.counts`, [rows, size] of each variable, of rows with the codes int32 [n, sub_columns]."""
+    sizes = [int(sub.size) for sub in codec.sub_columns]
+    refines = refined(codec)
+    leaves = leaf_ids(codes, sizes, refines, structure.crosses)
+    rows_of = leaf_counts(sizes, refines, structure.crosses)
+    found = []
+    for j, (sub, parent) in enumerate(zip(codec.sub_columns, structure.parents, strict=True)):
+        row, rows = np.zeros(len(codes), np.int64), 1
+        if parent is not None and sub.parent is not None:
+            row, rows = codes[:, parent].astype(np.int64), sizes[parent]
+        elif parent is not None:
+            row, rows = leaves[:, parent], rows_of[parent]
+        counts = np.bincount(row * sub.size + codes[:, j], minlength=rows * sub.size)
+        found.append(counts.reshape(rows, sub.size).astype(np.float64))
+    return found
+
+
 @dataclass(frozen=True)
 class Layout:
     """All variables of a model, and what predicts some of them."""
@@ -96,21 +114,14 @@ class Layout:
         """
         variables = []
         refines, within, intervals = refined(codec), inside(codec), _intervals(codec)
-        sizes = [int(sub.size) for sub in codec.sub_columns]
-        leaves = leaf_ids(codes, sizes, refines, structure.crosses)
-        rows_of = leaf_counts(sizes, refines, structure.crosses)
+        found = frequencies(codec, codes, structure)
         regression, predicted = None, {}
         if structure.told:
             regression = Regression.fit(Design(codec, codes), codes, structure.told)
             predicted = regression.predicted
         for j, (sub, parent) in enumerate(zip(codec.sub_columns, structure.parents, strict=True)):
-            tied = sub.parent is not None
-            row, rows = np.zeros(len(codes), np.int64), 1
-            if parent is not None:
-                row = codes[:, parent].astype(np.int64) if tied else leaves[:, parent]
-                rows = sizes[parent] if tied else rows_of[parent]
-            counts = np.bincount(row * sub.size + codes[:, j], minlength=rows * sub.size).reshape(rows, sub.size)
-            allowed = np.ones((rows, sub.size), bool)
+            counts = found[j]
+            allowed = np.ones(counts.shape, bool)
             if sub.allowed is not None:
                 allowed &= np.asarray(sub.allowed, bool).reshape(-1, sub.size)
             # A coarse code without fine codes of its own: give it its first one, so that every row can be normalised.
@@ -130,7 +141,7 @@ class Layout:
                     size=int(sub.size),
                     likelihood=likelihood,
                     parent=parent,
-                    counts=counts.astype(np.float64),
+                    counts=counts,
                     # A pooled level is never generated, but any row may have it.
                     possible=allowed | (counts > 0) | (sub.allowed is None or sub.allowed.ndim == 1),
                     allowed=allowed,
@@ -139,7 +150,7 @@ class Layout:
                     column=sub.column,
                     refines=refines[j],
                     crosses=structure.crosses[j],
-                    tied=tied,
+                    tied=sub.parent is not None,
                     within=within[j],
                     members=sub.members,
                     intervals=intervals.get(j),

@@ -49,9 +49,7 @@ def protections(found: Mapping[str, Any] | None) -> list[Protection]:
         ),
         Protection(
             "rare rows",
-            f"a row that is like fewer than {rows} rows of the table in every column is drawn again"
-            if rows > 1
-            else "copies of single rows are given",
+            _of_rows(found) if rows > 1 else "copies of single rows are given",
             _counted(found["rare_rows"], "row") + _redrawn(found.get("redrawn")),
             rows == 1,
         ),
@@ -67,6 +65,13 @@ def warnings(found: Mapping[str, Any] | None) -> list[str]:
             "drawn: it has hardly any other possible rows (fewer columns, or more rows, would help)"
         )
     return notes
+
+
+def _of_rows(found: Mapping[str, Any]) -> str:
+    rows = found["min_row_frequency"]
+    if found.get("row_match") == "equal":
+        return f"a row that is equal to fewer than {rows} rows of the table in every column is drawn again"
+    return f"a row that is like fewer than {rows} rows of the table in every column is drawn again"
 
 
 def _redrawn(found: Mapping[str, Any] | None) -> str:

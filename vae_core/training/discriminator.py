@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from vae_core.codec import Codec
+from vae_core.codec import Codec, RareRows
 from vae_core.codec.features import Features
+from vae_core.codec.settled import rare as find_rare
 from vae_core.model import VAE
-from vae_core.model.sampling import Ancestral
+from vae_core.training.drawing import draw, positions
 
 TIMES = 4  # rows drawn to learn from, as many times the real ones
 POOL = 250_000  # others, at most, on which the marginals are mended: their own chance errors come back in the rows
@@ -32,7 +33,6 @@ WORTH = 0.51  # AUC on held-out rows above which it pays, past two standard erro
 GROUPS = 64  # of a feature's values, of about as many rows each
 PASSES = 8
 PRIOR_COUNT = 2.0  # pseudo-rows a group: rare groups move little
-_CHUNK = 8192
 
 _Floats = npt.NDArray[np.float32]
 _Bools = npt.NDArray[np.bool_]
@@ -61,7 +61,13 @@ class Discriminator:
 
 
 def learn(
-    model: VAE, codec: Codec, codes: npt.NDArray[Any], values: _Floats, holdout: _Bools, seed: int
+    model: VAE,
+    codec: Codec,
+    codes: npt.NDArray[Any],
+    values: _Floats,
+    holdout: _Bools,
+    rare: RareRows | None,
+    seed: int,
 ) -> Discriminator | None:
     """Learn to tell real rows from drawn ones.
 
@@ -71,6 +77,7 @@ def learn(
         codes: of the real rows, [n, sub-columns].
         values: float32 [n, gaussian sub-columns].
         holdout: bool [n], the rows that the weights weren't learned from; they tell when to stop.
+        rare: those that are never given; the others have the marginals of all.
         seed: of the rows drawn.
 
     Returns:
@@ -89,8 +96,8 @@ def learn(
         return None
     x, y, weights = [], [], []
     for side in sides:
-        real = features(codes[side].astype(np.int32), _positions(codec, values[side], rng))
-        drawn = features(*_drawn(model, codec, TIMES * len(side), generator, rng))
+        real = features(codes[side].astype(np.int32), positions(codec, values[side], rng))
+        drawn = features(*draw(model, codec, TIMES * len(side), generator, rng))
         x.append(np.concatenate([real, drawn]))
         y.append(np.repeat([1, 0], [len(real), len(drawn)]))
         weights.append(np.repeat([float(TIMES), 1.0], [len(real), len(drawn)]))
@@ -110,9 +117,13 @@ def learn(
     if auc - 2 * np.sqrt(1 / 12 / len(sides[1])) < WORTH:
         return None
     rows = min(POOL, 2 * CELLS // len(features.all))
-    pool = features(*_drawn(model, codec, rows, generator, rng))
+    drawn_codes, drawn_positions = draw(model, codec, rows, generator, rng)
+    given = np.ones(rows, bool)
+    if rare is not None:
+        given[find_rare(codec, rare, drawn_codes, drawn_positions)] = False
+    pool = features(drawn_codes[given], drawn_positions[given])
     every = _some(np.arange(len(codes)), rows, rng)
-    real = features(codes[every].astype(np.int32), _positions(codec, values[every], rng))
+    real = features(codes[every].astype(np.int32), positions(codec, values[every], rng))
     odds = np.exp(trees.decision_function(pool))
     ceiling = float(np.log(min(CEILING * odds.mean(), _likely(odds, 1 - FEW))))
     odds = np.minimum(odds, np.exp(ceiling))
@@ -125,34 +136,6 @@ def learn(
 
 def _some(rows: npt.NDArray[np.int64], most: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
     return rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
-
-
-def _positions(codec: Codec, values: _Floats, rng: np.random.Generator) -> _Floats:
-    """Where inside their codes rows lie, float32 [n, positions]: anywhere; of Gaussian sub-columns `values` [n, G]."""
-    positions: _Floats = rng.random((len(values), codec.positions), dtype=np.float32)
-    placed = [sub for sub in codec.sub_columns if sub.position or sub.gaussian]
-    positions[:, [k for k, sub in enumerate(placed) if sub.gaussian]] = values
-    return positions
-
-
-@torch.no_grad()
-def _drawn(
-    model: VAE, codec: Codec, rows: int, generator: torch.Generator, rng: np.random.Generator
-) -> tuple[npt.NDArray[np.int32], _Floats]:
-    """Codes int32 [rows, sub-columns] and positions of rows that the decoder draws, as `Codec.decode` takes them."""
-    codes = np.empty((rows, len(codec.sub_columns)), np.int32)
-    values = np.empty((rows, len(model.layout.gaussians)), np.float32)
-    for start in range(0, rows, _CHUNK):
-        n = min(_CHUNK, rows - start)
-        draws = Ancestral(model.decoder, torch.randn(n, model.latent_dim, generator=generator))
-        u = torch.rand(n, codes.shape[1], generator=generator)
-        eps = torch.randn(n, values.shape[1], generator=generator)
-        for j in range(codes.shape[1]):
-            draws.draw(u[:, j], eps)
-        codes[start : start + n] = torch.stack(draws.codes, dim=1).numpy()
-        if draws.values:
-            values[start : start + n] = torch.stack(draws.values, dim=1).numpy()
-    return codes, _positions(codec, values, rng)
 
 
 def _raked(

@@ -108,7 +108,7 @@ def learn_privately(folder: Path, schema: Schema, config: TrainingConfig, progre
     codes, values = snapshot_rows.encode(dataset, codec, rows)
     with processor():
         result = fit_privately(layout, codes[learned], values[learned], config, budget, progress)
-        calibrate(result.model, layout, config.seed)
+        calibrate(result.model, [variable.counts for variable in layout.variables], config.seed)
     generated = _generated(result.model, layout, config.seed)
     counts = int(learned.sum()), int((~learned).sum())
     return PrivateModel(codec, public, layout, result, *generated, counts, budget.record(result.steps))

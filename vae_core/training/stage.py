@@ -24,6 +24,7 @@ from vae_core.export.discriminator import build_discriminator
 from vae_core.export.stage import FORMAT_VERSION
 from vae_core.generation.discriminator import FILE as DISCRIMINATOR
 from vae_core.model import VAE, Layout, Structure
+from vae_core.model.layout import frequencies
 from vae_core.progress import Progress, silent
 from vae_core.schema import Schema
 from vae_core.split import holdout_mask, rows_where
@@ -36,9 +37,10 @@ from vae_core.training.discriminator import Discriminator, learn
 from vae_core.training.latent import latent_use
 from vae_core.training.loop import TrainingResult, fit
 from vae_core.training.privately import learn_privately, sealed
+from vae_core.training.redraws import calibrate_given, rare_rows, remembers
 from vae_core.training.trial import drawn_first
 
-STAGE = "train/10"
+STAGE = "train/11"
 FEW_ROWS = 1_000  # below, users are told what to expect
 
 _logger = logging.getLogger(__name__)
@@ -76,7 +78,7 @@ def train(snapshot: Artifact, config: TrainingConfig, store: Store, name: str, p
             checkpoint.remove()
             return standing
         schema = Schema.from_dict(json.loads((snapshot.folder / "schema.json").read_text()))
-        rare, private, discriminator = None, None, None
+        rare = private = discriminator = None
         if config.privacy is not None:
             private = learn_privately(snapshot.folder, schema, config, progress)
             codec, schema, layout, result = private.codec, private.schema, private.layout, private.result
@@ -91,14 +93,11 @@ def train(snapshot: Artifact, config: TrainingConfig, store: Store, name: str, p
             warn_of_few(rows[0])
             structure = Structure.learn(codec, codes[~holdout])
             layout = Layout.from_codec(codec, codes[~holdout], structure)
+            rare = rare_rows(snapshot.folder, codec, codes, config.codec.min_row_frequency)
             with processor():
                 result = fit(layout, codes, values, holdout, config_left, progress, checkpoint)
-                calibrate(result.model, Layout.from_codec(codec, codes, structure), config.seed)
-                if config.discriminator:
-                    progress(result.steps, note="learning which rows are drawn too often")
-                    discriminator = learn(result.model, codec, codes, values, holdout, config.seed)
-            if config.codec.min_row_frequency > 1:
-                rare = RareRows.fit(codes, config.codec.min_row_frequency)
+                progress(result.steps, note="comparing what is drawn with the table")
+                rare, discriminator = _correct(result.model, codec, structure, codes, values, holdout, rare, config)
         manifest = {
             "digest": key,
             "inputs": inputs,
@@ -169,6 +168,31 @@ def encode_snapshot(
     return codec, *snapshot_rows.encode(dataset, codec, rows), holdout
 
 
+def _correct(
+    model: VAE,
+    codec: Codec,
+    structure: Structure,
+    codes: npt.NDArray[Any],
+    values: npt.NDArray[np.float32],
+    holdout: npt.NDArray[np.bool_],
+    rare: RareRows | None,
+    config: TrainingConfig,
+) -> tuple[RareRows | None, Discriminator | None]:
+    """Give the rows that a trained model makes the marginals of the source's, and say which of them are drawn again."""
+    wanted = frequencies(codec, codes, structure)
+    calibrate(model, wanted, config.seed)
+    mended = rare
+    if rare is not None and rare.equal is not None:
+        if remembers(model, codec, codes, holdout, rare.few, config.seed):
+            mended = None  # the marginals would bring it nearer still to what it remembers
+        else:
+            rare = mended = dataclasses.replace(rare, alike=None)  # real rows fall into others' bins, too
+    discriminator = learn(model, codec, codes, values, holdout, mended, config.seed) if config.discriminator else None
+    if mended is not None and discriminator is None:  # one has seen to it
+        calibrate_given(model, codec, structure, wanted, mended, config.seed)
+    return rare, discriminator
+
+
 def write_model(folder: Path, model: VAE, structure: Structure, codec: Codec, schema: Schema) -> None:
     """Write weights.safetensors, codec.json and schema.json."""
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
@@ -221,6 +245,7 @@ def protections(codec: Codec, rare: RareRows | None, config: CodecConfig) -> dic
         "extremes": config.extremes,
         "min_row_frequency": 1 if rare is None else rare.few,
         "rare_rows": 0 if rare is None else rare.rows,
+        "row_match": "equal" if rare is not None and rare.alike is None else "alike",
         "columns": [vars(found) for found in codec.withheld if found.level_rows or found.extreme_rows],
     }
 
