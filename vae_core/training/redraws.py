@@ -23,6 +23,7 @@ from vae_core.training.drawing import draw
 
 CELLS = 2_000_000  # rows times sub-columns that are drawn at once, at most, to see which are like rare ones
 COMPARED = 20_000  # rows, at most, to see how often they are
+MORE = 1.5  # times as often as held-out rows, past two standard errors: that is memory
 ROUNDS = 3  # of allowing for rows that are drawn again
 WORTH = 0.005  # share of such rows below which it isn't worth a round
 RARE_COUNT = 20.0  # pseudo-rows a code, as often drawn again as all rows
@@ -67,7 +68,7 @@ def remembers(
     rows = min(COMPARED, CELLS // codes.shape[1])
     drawn = len(find_rare(codec, learned, *draw(model, codec, rows, generator, rng))) / rows
     near = (real * held + 1) / (held + 2)
-    return bool(drawn > real + 2 * math.sqrt(near * (1 - near) / held))
+    return bool(drawn > MORE * real + 2 * math.sqrt(near * (1 - near) / held))
 
 
 def calibrate_given(
