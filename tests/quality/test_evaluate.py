@@ -54,7 +54,8 @@ def test_the_report_says_what_is_protected_and_what_is_not(store: Store, snapsho
     dest = next(column for column in found["columns"] if column["name"] == "dest")
     assert (dest["levels"], dest["level_rows"]) == ((counts < 5).sum(), counts[counts < 5].sum())
     assert found["rare_rows"] == 4_000 and found["redrawn"]["rows"] == 1_000
-    assert "like fewer than 5 rows of the table in every column" in page and ">off<" not in page
+    assert found["row_match"] == "equal" and "equal to fewer than 5 rows of the table in every column" in page
+    assert ">off<" not in page
     assert warnings(found) == []
 
     off = CodecConfig(min_frequency=1, extremes=1, min_row_frequency=1)
