@@ -25,7 +25,7 @@ FILE = "rare_rows.parquet"
 BITS = 32  # of the filter for each row, at least; less than twice as many
 PROBES = 6
 FORMAT = "2"
-_CHUNK = 1 << 16  # rows hashed at once
+_CHUNK = 1 << 13  # rows hashed at once: they stay in the cache
 _KEY = 0x7A6E57
 _FILTERS = ("alike", "near", "equal")
 
@@ -76,14 +76,15 @@ class RareRows:
             numbers: gives those hashes of some rows; not needed without `equal`.
         """
         own = hashes(codes)
-        found = np.empty(0, np.int64) if self.alike is None else _found(self.alike, own)
+        alike = None if self.alike is None else _found(self.alike, own)
         if self.near is None or self.equal is None:
-            return found
-        near = np.setdiff1d(_found(self.near, own), found, assume_unique=True)
-        if len(near):
+            assert alike is not None
+            return alike
+        found = _found(self.near, own)
+        if len(found):
             assert numbers is not None
-            near = near[_found(self.equal, _both(own[near], numbers(near)))]
-        return np.union1d(found, near)
+            found = found[_found(self.equal, _both(own[found], numbers(found)))]
+        return found if alike is None else np.union1d(found, alike)
 
     def save(self, path: Path) -> None:
         """Write them as Parquet."""

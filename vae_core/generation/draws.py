@@ -90,31 +90,22 @@ class Draws:
         """Draw rows for the first time, a block at a time."""
         codes = np.empty((rows, len(self.decoder.sub_columns)), np.int32)
         position = np.empty((rows, len(self.decoder.position)), np.float32)
-        again, rare = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        refused = np.zeros(rows, bool)
         for start, stop in pieces(first_row, first_row + rows):
             part = slice(start - first_row, stop - first_row)
             self.decoder.decode(*self.noise(stop - start, seed, start), out=(codes[part], position[part]))
-            if rejects is not None or self.discriminator is not None:  # while the codes are in the cache
-                chance = None
-                if self.discriminator is not None:
-                    chance = chances(seed, start // BLOCK)[start % BLOCK :][: stop - start]
-                found = self._refused(codes[part], position[part], chance, rejects)
-                again.append(part.start + found[0])
-                rare.append(part.start + found[1])
-        return _Drawn(codes, position, np.concatenate(again), np.concatenate(rare))
+            if self.discriminator is not None:  # while the codes are in the cache
+                chance = chances(seed, start // BLOCK)[start % BLOCK :][: stop - start]
+                refused[part] = self.discriminator.kept(codes[part], position[part]) <= chance
+        return _Drawn(codes, position, *self._again(codes, position, refused, rejects))
 
-    def _refused(
-        self, codes: _Codes, position: _Floats, chance: _Floats | None, rejects: RareRows | None
+    def _again(
+        self, codes: _Codes, position: _Floats, refused: npt.NDArray[np.bool_], rejects: RareRows | None
     ) -> tuple[_Rows, _Rows]:
-        """Which rows are to be drawn again, and which of these only as they are like rare ones.
-
-        The others are those that the discriminator keeps with a probability of at most `chance` [n]; without, it isn't
-        asked.
-        """
-        rare = np.empty(0, np.int64) if rejects is None else find_rare(self.codec, rejects, codes, position)
-        if self.discriminator is None or chance is None:
-            return rare, rare
-        refused = self.discriminator.kept(codes, position) <= chance
+        """Which rows are drawn again, `refused` [n] by the discriminator or as rare ones; which as rare ones alone."""
+        if rejects is None:
+            return np.flatnonzero(refused), np.empty(0, np.int64)
+        rare = find_rare(self.codec, rejects, codes, position)
         only = rare[~refused[rare]]
         refused[rare] = True
         return np.flatnonzero(refused), only
@@ -134,9 +125,12 @@ class Draws:
             drawn = self._redecoder(len(again)).decode(*noise)
             codes[again], position[again] = drawn
             draws += len(again)
-            refused, rare = self._refused(*drawn, chance, rejects)
+            refused = np.zeros(len(again), bool)
+            if self.discriminator is not None and chance is not None:
+                refused = self.discriminator.kept(*drawn) <= chance
+            left, rare = self._again(*drawn, refused, rejects)
             withheld.append(again[rare])
-            again = again[refused]
+            again = again[left]
         stayed = 0 if rejects is None else len(again)
         return Redrawn(len(codes), len(np.unique(np.concatenate(withheld))), draws, stayed)
 
