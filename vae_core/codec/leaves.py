@@ -176,7 +176,9 @@ class NumericLeaves:
             x = values[~nan].astype(np.float64)
             right = np.clip(np.searchsorted(ends, x), 0, len(ends) - 1)
             below = np.maximum(right - 1, 0)
-            leaf[~nan] = owner[np.where(np.abs(x - ends[below]) <= np.abs(ends[right] - x), below, right)]
+            with np.errstate(over="ignore"):  # farther than any float: infinitely far will do
+                nearer = np.abs(x - ends[below]) <= np.abs(ends[right] - x)
+            leaf[~nan] = owner[np.where(nearer, below, right)]
         return leaf
 
     def decode(self, leaf: Array, position: Array | None = None) -> Array:
