@@ -131,6 +131,43 @@ def test_rows_that_differ_inside_their_bins_are_others(
     assert elsewhere.mean() > 0.9 and not elsewhere[found].any()
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.float16(),
+        pa.float32(),
+        pa.decimal128(22, 3),
+        pa.int16(),
+        pa.uint64(),
+        pa.timestamp("s"),
+        pa.timestamp("s", "Europe/Berlin"),
+        pa.timestamp("us"),
+        pa.date32(),
+        pa.time32("s"),
+        pa.time64("us"),
+        pa.duration("ms"),
+    ],
+    ids=str,
+)
+def test_a_row_is_the_same_in_memory_in_parquet_and_as_codes(
+    fit: Fit, random_codes: Callable[..., np.ndarray], kind: pa.DataType
+) -> None:
+    numbers = np.abs(np.random.default_rng(0).normal(0, 7_000, 1_500)).clip(max=30_000).astype(np.int32)
+    plain = pa.array(numbers, mask=np.arange(1_500) % 9 == 0)
+    column = plain.cast(pa.float64() if pa.types.is_floating(kind) else pa.int32())
+    column = column.cast(kind if kind.bit_width <= 32 or pa.types.is_floating(kind) else pa.int64()).cast(kind)
+    table = pa.table({"v": column, "group": [f"g{i % 4}" for i in range(1_500)]})
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    codec = fit(table)
+    assert np.array_equal(codec.encode(table).codes, codec.encode(pq.read_table(sink.getvalue())).codes)
+
+    codes, position = random_codes(codec, 800), np.random.default_rng(1).random((800, codec.positions), np.float32)
+    made = pa.Table.from_batches([codec.decode(codes, position, 0)])
+    assert made.schema.field("v").type == kind and open_columns(codec) == [0]
+    assert np.array_equal(numbers_of_rows(codec, made), numbers_of_draws(codec, codes, position))
+
+
 def test_rows_that_few_are_equal_to_are_found_among_many_alike() -> None:
     codes = np.repeat(np.arange(6, dtype=np.int32), 50)[:, None]  # fifty rows of each, all alike
     inside = np.arange(300) % 50 // 4  # in fours and a pair: none is equal to as many as five

@@ -358,6 +358,8 @@ class Codec:
 
 
 def read(table: pa.Table | pa.RecordBatch, column: Column) -> pa.Array:
-    """A column's values as one array; of text that says dates or numbers, these."""
+    """A column's values as one array, as a snapshot has them; of text that says dates or numbers, these."""
     array = storage.whole(table.column(column.name))
-    return array if column.text is None else text_forms.read(array, column.text)
+    if column.text is not None:
+        return text_forms.read(array, column.text)
+    return array.cast(kept) if (kept := storage.in_parquet(array.type)) != array.type else array

@@ -29,6 +29,13 @@ def is_integral(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_temporal(kind)) and not pa.types.is_interval(kind)
 
 
+def in_parquet(kind: pa.DataType) -> pa.DataType:
+    """The type that a column of this one comes back from Parquet with, which knows no seconds."""
+    if pa.types.is_timestamp(kind) and kind.unit == "s":
+        return pa.timestamp("ms", kind.tz)
+    return pa.time32("ms") if kind == pa.time32("s") else kind
+
+
 def _word(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_integer(kind):
         return kind
