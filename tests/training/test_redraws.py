@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from vae_core.codec import Codec, RareRows
+from vae_core.codec.features import Features
 from vae_core.codec.settled import rare as find_rare
 from vae_core.config import SchemaConfig, TrainingConfig
 from vae_core.ingest import ingest
@@ -24,8 +25,9 @@ from vae_core.model import VAE, Layout, Structure
 from vae_core.model.layout import frequencies
 from vae_core.schema import Schema
 from vae_core.store import Store
-from vae_core.training import fit
+from vae_core.training import discriminator, fit
 from vae_core.training.calibration import calibrate
+from vae_core.training.discriminator import learn
 from vae_core.training.drawing import draw
 from vae_core.training.redraws import calibrate_given, rare_rows, remembers
 from vae_core.training.stage import encode_snapshot
@@ -79,6 +81,28 @@ def test_rows_that_are_like_learned_ones_more_often_than_others_are_remembered(l
     strange[holdout] = np.random.default_rng(0).integers(0, [s.size for s in codec.sub_columns], codes[holdout].shape)
     assert remembers(model, codec, strange, holdout, FEW, 0)
     assert remembers(model, codec, codes, np.zeros(len(codes), bool), FEW, 0)  # there is nothing to go by
+
+
+def test_rows_that_a_discriminator_keeps_and_are_given_have_the_marginals_of_all(
+    learned: Learned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, codec, _, codes, holdout, rare = learned
+    monkeypatch.setattr(discriminator, "WORTH", 0.0)  # there is hardly anything to tell
+    features, values = Features(codec), np.empty((len(codes), 0), np.float32)
+    real, made = features(codes, np.full((len(codes), codec.positions), 0.5, np.float32)), drawn(model, codec, 3)
+    given = np.delete(np.arange(len(made[0])), find_rare(codec, rare, *made))
+    x = features(made[0][given], made[1][given])
+
+    def worst(known: RareRows | None) -> float:
+        found = learn(model, codec, codes, values, holdout, known, 0)
+        assert found is not None
+        odds = np.minimum(found.trees.decision_function(x), found.ceiling)
+        weight = np.exp(np.minimum(0, odds + sum(f[x[:, j].astype(int)] for j, f in enumerate(found.factors))))
+        sets = [(np.bincount(real[:, j].astype(int), minlength=size), j) for j, size in enumerate(features.sizes[:3])]
+        shares = [(c / c.sum(), np.bincount(x[:, j].astype(int), weight, len(c)) / weight.sum()) for c, j in sets]
+        return max(float(np.abs(a - b).sum() / 2) for a, b in shares)
+
+    assert worst(rare) < 0.02 and worst(None) > 2 * worst(rare)
 
 
 def test_rows_that_are_given_have_the_marginals_of_all(learned: Learned) -> None:
