@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -33,36 +35,64 @@ def prefect(*args: str, env: dict[str, str]) -> str:
     return done.stdout
 
 
+class Machine:
+    """A worker and what it runs, which can be taken away all at once."""
+
+    def __init__(self, folder: Path, env: dict[str, str]) -> None:
+        self.folder, self.env = folder, env
+
+    def start(self) -> None:
+        with (self.folder / "worker.log").open("a") as log:
+            self.worker = subprocess.Popen(
+                [sys.executable, "-m", "prefect", "worker", "start", "--pool", "vaesynth"],
+                cwd=self.folder,
+                env=self.env,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def lose_power(self) -> None:
+        os.killpg(self.worker.pid, signal.SIGKILL)
+        self.worker.wait()
+
+    def stop(self) -> None:
+        self.worker.terminate()
+        try:
+            self.worker.wait(20)
+        except subprocess.TimeoutExpired:
+            self.lose_power()
+
+
 @pytest.fixture(scope="module")
-def deployed(prefect_api: str, prefect_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """Prefect's API, with the deployments of prefect.yaml and a worker that runs them."""
+def machine(prefect_api: str, prefect_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """Runs the deployments of prefect.yaml."""
     folder = tmp_path_factory.mktemp("worker")
-    env = environment(PREFECT_API_URL=prefect_api, PREFECT_HOME=str(prefect_home), PREFECT_WORKER_QUERY_SECONDS="1")
+    env = environment(
+        PREFECT_API_URL=prefect_api,
+        PREFECT_HOME=str(prefect_home),
+        PREFECT_WORKER_QUERY_SECONDS="1",
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY="30",  # the least
+    )
     declared = yaml.safe_load((ROOT / "prefect.yaml").read_text())
     for deployment in declared["deployments"]:
         deployment["schedules"] = []  # at 2 o'clock this test must not start the nightly run
     (folder / "prefect.yaml").write_text(yaml.safe_dump(declared))
     prefect("work-pool", "create", "vaesynth", "--type", "process", env=env)
     prefect("deploy", "--all", "--prefect-file", str(folder / "prefect.yaml"), env=env)
-    log = (folder / "worker.log").open("w")
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "prefect", "worker", "start", "--pool", "vaesynth"],
-        cwd=folder,
-        env=env,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-    )
+    machine = Machine(folder, env)
+    machine.start()
     try:
-        with httpx.Client(base_url=prefect_api, timeout=30) as client:
-            yield client
+        yield machine
     finally:
-        worker.terminate()
-        try:
-            worker.wait(20)
-        except subprocess.TimeoutExpired:
-            worker.kill()
-            worker.wait()
-        log.close()
+        machine.stop()
+
+
+@pytest.fixture(scope="module")
+def deployed(machine: Machine, prefect_api: str) -> Iterator[httpx.Client]:
+    """Prefect's API, with the deployments of prefect.yaml and a worker that runs them."""
+    with httpx.Client(base_url=prefect_api, timeout=30) as client:
+        yield client
 
 
 def scheduled(client: httpx.Client, name: str, parameters: dict[str, Any]) -> str:
@@ -79,15 +109,20 @@ def scheduled(client: httpx.Client, name: str, parameters: dict[str, Any]) -> st
         time.sleep(0.5)
 
 
-def ended(client: httpx.Client, run: str, seconds: float) -> dict[str, Any]:
-    """Wait for the end of a run. Returns its state."""
+def reached(client: httpx.Client, run: str, seconds: float, *types: str) -> dict[str, Any]:
+    """Wait until a run is in a state of one of these types. Returns the state."""
     deadline = time.monotonic() + seconds
     while True:
         state: dict[str, Any] = client.get(f"/flow_runs/{run}").raise_for_status().json()["state"]
-        if state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
+        if state["type"] in types:
             return state
         assert time.monotonic() < deadline, state
         time.sleep(0.5)
+
+
+def ended(client: httpx.Client, run: str, seconds: float) -> dict[str, Any]:
+    """Wait for the end of a run. Returns its state."""
+    return reached(client, run, seconds, "COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
 def name(client: httpx.Client, run: str) -> str:
@@ -128,6 +163,28 @@ def test_more_rows_of_a_published_model_and_a_failure_in_one_line(
         assert time.monotonic() < deadline, logs(deployed, failing)
         time.sleep(0.5)
     assert not any("Traceback" in line for line in logs(deployed, failing))
+
+
+def test_a_run_whose_machine_died_is_crashed_and_keeps_no_other_from_running(
+    deployed: httpx.Client, machine: Machine, tmp_path: Path
+) -> None:
+    declared = yaml.safe_load((ROOT / "flows/automations.yaml").read_text())
+    (automation,) = declared["automations"]
+    automation["trigger"]["within"] = 40
+    (tmp_path / "automations.yaml").write_text(yaml.safe_dump(declared))
+    prefect("automation", "create", "--from-file", str(tmp_path / "automations.yaml"), env=machine.env)
+    config = tiny("died") | {"store": str(tmp_path / "store")}
+    died = scheduled(deployed, "pipeline/nightly", {"config": config})
+    reached(deployed, died, 60, "RUNNING")
+    machine.lose_power()
+    machine.start()
+    again = scheduled(deployed, "pipeline/nightly", {"config": config})
+    reached(deployed, again, 30, "RUNNING")
+    assert reached(deployed, died, 1, "RUNNING", "CRASHED")["type"] == "RUNNING"  # as far as Prefect knows
+    crashed = ended(deployed, died, 60)
+    assert (crashed["type"], crashed["message"]) == ("CRASHED", automation["actions"][0]["message"])
+    assert ended(deployed, again, 85)["type"] == "COMPLETED", logs(deployed, again)
+    prefect("automation", "delete", automation["name"], env=machine.env)
 
 
 def test_the_form_of_a_deployment_is_the_configuration(deployed: httpx.Client) -> None:
