@@ -6,8 +6,8 @@
 
 FOLDER holds one folder a table, described as tables.py says; PEERS is the environment that peers/environment.sh makes.
 Nothing is downloaded. Each method learns the training rows with its default settings and draws as many; they are scored
-in the peers' environment (peers/fidelity.py). `ours` gives extremes and rare rows as they are, as the peers and the
-published systems do; `protected` is ours with its defaults, which withhold them:
+in the peers' environment (peers/fidelity.py). `ours` gives rare levels, extremes and rare rows as they are, as the
+peers and the published systems do; `protected` is ours with its defaults, which withhold them:
 
     shape, trend   100 - sdmetrics' QualityReport against the training rows, in per cent
     C2ST           sdmetrics' detection metric with XGBoost, three folds: 1 - mean(2·max(.5, AUC) - 1)
@@ -46,7 +46,7 @@ from vae_core.config import TrainingConfig
 HERE = Path(__file__).parent
 PEERS = ("tvae", "ctgan", "gaussian_copula")
 FLOORS = ("bootstrap", "independent")
-UNPROTECTED = {"extremes": 1, "min_row_frequency": 1}  # of the codec
+UNPROTECTED = {"min_frequency": 1, "extremes": 1, "min_row_frequency": 1}  # of the codec
 OURS: dict[str, dict[str, Any]] = {"ours": {"training": {"codec": UNPROTECTED}}, "protected": {}}
 # The parts of the project that decide a synthetic row, beside the defaults of the configuration.
 DECISIVE = ("codec/*", "export/*", "ingest/**/*", "model/**/*", "training/*", "schema", "split")

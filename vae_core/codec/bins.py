@@ -17,6 +17,7 @@ SEGMENTS = 4  # pieces of equal mass of the law inside a bin
 MIN_ROWS = 8  # rows of a bin, at least
 BIN_ROWS = 50  # the same where that leaves FEW_BINS bins: of finer ones a model learns the noise
 FEW_BINS = 8
+SEEN_ROWS = 5  # rows of a seen value, at least: one of fewer is no better known than those beside it
 MAX_SEEN = 65_536  # seen values kept over all bins, at most
 _WIDEST = 2**64 - 4096  # the widest bin whose width fits 64 bits as a float
 
@@ -96,7 +97,8 @@ class Bins:
         """
         lower, upper, knots, base, mass, seen = [], [], [], [], [], []
         taken = grid.index(atoms) if grid else atoms
-        frequent = counts >= min_frequency
+        few = max(min_frequency, SEEN_ROWS)
+        frequent = counts >= few
         keep_seen = int(frequent.sum()) <= MAX_SEEN
         cumulative = np.cumsum(counts)
         quantiles = _quantiles(values, cumulative, np.array(ranges, dtype=np.int64).reshape(-1, 2))
@@ -123,7 +125,7 @@ class Bins:
             else:
                 middle, zero, span = between.astype(np.float64).tolist(), float(low), float(high)
                 base.append(0)
-            if rows >= SEGMENTS * min_frequency:
+            if rows >= SEGMENTS * few:
                 knots.append([zero, *middle, span])
             else:
                 even = np.arange(SEGMENTS + 1) / SEGMENTS
