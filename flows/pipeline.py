@@ -16,8 +16,8 @@ from flows.ingest import ingest_task
 from flows.reporting import StageResult, slug
 from flows.train import train_task
 from vae_core.config import PipelineConfig
-from vae_core.references import default_name
-from vae_core.store import Store
+from vae_core.references import default_name, reference
+from vae_core.store import Store, prune
 from vae_core.summary import Figure, figures, protection_notes, source_notes
 
 
@@ -34,6 +34,7 @@ class RunSummary(BaseModel):
         quality: the figures that the gate looked at.
         notes: what the user should know of how the source was read.
         stages: in order.
+        removed: artifacts of earlier runs that `keep` let go.
     """
 
     name: str
@@ -45,6 +46,7 @@ class RunSummary(BaseModel):
     quality: list[Figure]
     notes: list[str]
     stages: list[StageResult]
+    removed: list[str]
 
 
 def _run_name() -> str:
@@ -68,6 +70,8 @@ def pipeline(config: PipelineConfig) -> RunSummary:
     champion = publish_evaluated(evaluated.artifact, config.gate, store)
     dataset = generated(evaluated.artifact, config.generation, store)
     metrics = read_metrics(champion)
+    made = [snapshot, model, exported, evaluated, dataset]
+    old = prune(Store(store), config.keep, name, [stage.digest for stage in made]) if config.keep else []
     summary = RunSummary(
         name=name,
         model=model.artifact,
@@ -77,7 +81,8 @@ def pipeline(config: PipelineConfig) -> RunSummary:
         report=str(champion.file("report.html")),
         quality=figures(metrics, config.gate),
         notes=source_notes(Store(store).open("snapshots", snapshot.artifact)) + protection_notes(metrics),
-        stages=[snapshot, model, exported, evaluated, dataset],
+        stages=made,
+        removed=[reference(artifact) for artifact in old],
     )
     _show(summary)
     return summary
@@ -101,6 +106,7 @@ def _show(summary: RunSummary) -> None:
         "|---|---|---:|",
         *(f"| {s.stage} | `{s.artifact}` | {'skipped' if s.skipped else s.seconds} |" for s in summary.stages),
         *(f"\n> {note}" for note in summary.notes),
+        *([f"\nRemoved as older than the newest: {', '.join(summary.removed)}"] if summary.removed else []),
     ]
     create_markdown_artifact(
         "\n".join(lines), key=slug(f"{summary.name}-dataset"), description=f"{summary.rows:,} rows of {summary.name}"

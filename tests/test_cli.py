@@ -78,6 +78,20 @@ def test_list_show_and_verify(finished: Finished) -> None:
     assert ok(run("verify", "--json", cwd=finished.folder)) == {"verified": len(listed), "faults": {}}  # type: ignore[arg-type]
 
 
+def test_prune_says_what_goes_before_it_does(finished: Finished, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(finished.folder / "artifacts", tmp_path / "artifacts")
+    newest = ok(run("generate", "planes", "--rows", "30", "--json", cwd=tmp_path))
+    foretold = ok(run("prune", "planes", "--keep", "1", "--dry-run", "--json", cwd=tmp_path))
+    done = ok(run("prune", "planes", "--keep", "1", "--json", cwd=tmp_path))
+    assert foretold["removed"] == done["removed"]
+    left = ok(run("list", "datasets", "--json", cwd=tmp_path))["artifacts"]
+    assert [entry["version"] for entry in left] == [newest["version"]]  # type: ignore[attr-defined, index]
+    assert "removed: 0 artifacts" in run("prune", cwd=tmp_path).out
+    assert "did you mean 'planes'" in refused(run("prune", "plane", cwd=tmp_path))
+
+
 def test_a_changed_model_is_refused(finished: Finished, tmp_path: Path) -> None:
     import shutil
 

@@ -13,6 +13,7 @@ from vae_core.errors import ConfigError
 from vae_core.schema import Kind
 
 Device = Literal["auto", "cpu", "cuda"]
+_PLACEHOLDERS = ("name", "version")  # of a dataset's output
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
@@ -222,14 +223,21 @@ class GenerationConfig(_Strict):
         None, description="address of a Dask cluster for engine dask, such as tcp://host:8786; this machine's processes"
     )
     compression: Literal["zstd", "snappy", "lz4", "none"] = "zstd"
-    output: str | None = Field(None, description="folder or s3:// address; inside the store when not given")
+    output: str | None = Field(
+        None,
+        description="folder or s3:// address, in which {name} and {version} stand for the dataset's; inside the store "
+        "when not given",
+    )
     resume: bool = Field(True, description="keep the verified shards of an interrupted run")
 
     @field_validator("output")
     @classmethod
     def _output_is_usable(cls, output: str | None) -> str | None:
-        if output is not None and "://" in output:
-            checked_output(output)
+        if output is not None:
+            if unknown := set(re.findall(r"\{(\w*)\}", output)) - set(_PLACEHOLDERS):
+                raise ValueError(f"{{{min(unknown)}}} is no placeholder; {nearest(min(unknown), list(_PLACEHOLDERS))}")
+            if "://" in output:
+                checked_output(output)
         return output
 
     @model_validator(mode="after")
@@ -244,6 +252,11 @@ class PipelineConfig(_Strict):
 
     name: str | None = Field(None, description="names the artifacts; taken from the source when not given")
     store: str = "artifacts"
+    keep: int | None = Field(
+        None,
+        ge=1,
+        description="of the name's snapshots, models and datasets, so many of the newest stay after a run; or all",
+    )
     source: SourceConfig
     schema_: SchemaConfig = Field(default_factory=SchemaConfig, alias="schema")
     training: TrainingConfig = Field(default_factory=TrainingConfig)

@@ -139,6 +139,32 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path, prefect_api: str,
     assert run("verify", cwd=tmp_path).code == 0
 
 
+def test_night_after_night_the_store_keeps_what_it_was_told_to(
+    finished: Finished, pipeline: Program, tmp_path: Path
+) -> None:
+    shutil.copytree(finished.folder / "artifacts", tmp_path / "artifacts")
+    before = kept(tmp_path)
+    changed = tiny("planes", training={"seed": 1}, generation={"output": "out/{name}/{version}"}) | {"keep": 1}
+    summary = result(pipeline("run", write(tmp_path / "night.yaml", changed), "--json", cwd=tmp_path))
+    after = kept(tmp_path)
+    assert before["snapshots"] == after["snapshots"]
+    assert len(before["models"]) == len(after["models"]) == 1
+    assert before["models"] != after["models"]
+    assert before["datasets"] == after["datasets"]  # the new one lies outside, so this is still the newest
+    assert Path(str(summary["dataset"])).parent == Path("out/planes")
+    assert [str(name).partition("@")[2] for name in summary["removed"]] == list(before["models"])  # type: ignore[attr-defined]
+    assert run("verify", str(summary["dataset"]), cwd=tmp_path).code == 0
+
+
+def kept(folder: Path) -> dict[str, list[str]]:
+    """The versions of each kind in the store of `folder`."""
+    listed = json.loads(run("list", "--json", cwd=folder).out)["artifacts"]
+    return {
+        kind: [entry["version"] for entry in listed if entry["kind"] == kind]
+        for kind in ("snapshots", "models", "datasets")
+    }
+
+
 def test_two_at_once_end_well_and_make_one_artifact(finished: Finished, tmp_path: Path) -> None:
     shutil.copytree(finished.folder / "artifacts/snapshots", tmp_path / "artifacts/snapshots")
     assert_both(tmp_path, "train", "planes", "--config", finished.config)

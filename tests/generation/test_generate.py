@@ -64,6 +64,17 @@ def test_a_dataset_is_what_it_says(whole: Artifact, model: Artifact, sampler: Sa
     assert {key: metadata[f"vaesynth.{key}".encode()].decode() for key in expected} == expected
 
 
+def test_an_output_may_be_named_after_the_dataset(model: Artifact, tmp_path: Path) -> None:
+    where = str(tmp_path / "{name}" / "of-{version}")
+    one, other = (
+        generate(model, config(rows=BLOCK, seed=seed, output=where), Store(tmp_path / "store")) for seed in (1, 2)
+    )
+    assert one.folder == tmp_path / "flights" / f"of-{one.version}" != other.folder
+    assert one.verify() == other.verify() == []
+    with pytest.raises(ValueError, match=r"\{vesion\} is no placeholder; did you mean 'version'"):
+        config(output="s3://bucket/{vesion}")
+
+
 @pytest.mark.parametrize("size", [1, 2 * BLOCK + 1, 10**9])
 def test_rows_do_not_depend_on_the_shards(model: Artifact, whole: Artifact, tmp_path: Path, size: int) -> None:
     other = generate(model, config(rows_per_shard=size, workers=2), Store(tmp_path))

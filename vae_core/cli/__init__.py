@@ -11,6 +11,7 @@ import click
 
 from vae_core import __version__
 from vae_core.cli.inspect import list_, show, verify
+from vae_core.cli.prune import prune
 from vae_core.cli.run import run
 from vae_core.cli.stages import evaluate, export, generate, ingest, train
 
@@ -28,7 +29,7 @@ def app() -> None:
     """
 
 
-for _command in (run, ingest, train, export, evaluate, generate, verify, show, list_):
+for _command in (run, ingest, train, export, evaluate, generate, verify, show, list_, prune):
     app.add_command(_command)
 
 

@@ -101,6 +101,7 @@ def _lines(summary: RunSummary) -> list[str]:
         f"model    {summary.model}",
         f"report   {summary.report}",
         f"time     {' · '.join(times)}",
+        *([f"removed  {len(summary.removed)} artifacts of earlier runs"] if summary.removed else []),
         "quality",
         *table(figure_rows(summary.quality)),
     ]

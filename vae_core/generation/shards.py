@@ -125,7 +125,8 @@ class Folder:
             raise
         if artifact.digest != self.run.digest:
             raise ArtifactError(
-                f"{self.place}: holds a finished dataset of another model, seed or configuration; choose another folder"
+                f"{self.place}: holds a finished dataset of another model, seed or configuration; "
+                "choose another folder, or one with {version} in its name"
             )
         self.place.sweep()
         return artifact

@@ -7,6 +7,7 @@ from vae_core.store.artifact import Artifact
 from vae_core.store.files import hash_file, storage_errors, to_json, write_json
 from vae_core.store.manifest import FORMAT_VERSION, MANIFESTS, digest_of, redact, version_of
 from vae_core.store.place import LocalPlace, Place, place_of
+from vae_core.store.retention import prune, replaced
 from vae_core.store.store import KINDS, Store
 
 __all__ = [
@@ -20,7 +21,9 @@ __all__ = [
     "digest_of",
     "hash_file",
     "place_of",
+    "prune",
     "redact",
+    "replaced",
     "storage_errors",
     "to_json",
     "version_of",

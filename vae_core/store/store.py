@@ -187,6 +187,22 @@ class Store:
         finally:
             lock.release()
 
+    def remove(self, artifact: Artifact) -> None:
+        """Remove an artifact of this store: it is gone at once, and its files soon, even if this process is killed.
+
+        Raises:
+            StorageError: the store can't be written.
+        """
+        target = self.path(artifact.kind, artifact.name, artifact.version)
+        with storage_errors(self.root):
+            going = target.parent / f".staging-{uuid.uuid4().hex}"
+            try:
+                target.rename(going)
+            except FileNotFoundError:  # another process removed it
+                return
+            fsync_folder(target.parent)
+            shutil.rmtree(going, ignore_errors=True)  # what stays is swept later
+
     # Aliases
 
     def alias(self, name: str) -> dict[str, str]:
