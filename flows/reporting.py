@@ -117,8 +117,8 @@ class OneLine(logging.Filter):
 
 
 def one_line_errors() -> None:
-    """Install `OneLine` where Prefect logs the errors of flows and tasks; again is harmless."""
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
+    """Install `OneLine` where Prefect logs the errors of flows, tasks and workers' processes; again is harmless."""
+    for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.engine"):
         logger = logging.getLogger(name)
         if not any(isinstance(kept, OneLine) for kept in logger.filters):
             logger.addFilter(OneLine())

@@ -147,7 +147,7 @@ def test_a_scheduled_pipeline_writes_its_dataset(deployed: httpx.Client, tmp_pat
 
 
 def test_more_rows_of_a_published_model_and_a_failure_in_one_line(
-    deployed: httpx.Client, finished: Finished, tmp_path: Path
+    deployed: httpx.Client, machine: Machine, finished: Finished, tmp_path: Path
 ) -> None:
     assert finished.ended.code == 0, finished.ended.err
     store = str(finished.folder / "artifacts")
@@ -163,6 +163,7 @@ def test_more_rows_of_a_published_model_and_a_failure_in_one_line(
         assert time.monotonic() < deadline, logs(deployed, failing)
         time.sleep(0.5)
     assert not any("Traceback" in line for line in logs(deployed, failing))
+    assert "Traceback" not in (machine.folder / "worker.log").read_text()
 
 
 def test_a_run_whose_machine_died_is_crashed_and_keeps_no_other_from_running(
