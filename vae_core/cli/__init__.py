@@ -17,7 +17,9 @@ from vae_core.cli.stages import evaluate, export, generate, ingest, train
 
 INTERRUPTED = 130
 # What the extra `pipeline` installs and a generation worker does without.
-PIPELINE_PACKAGES = ("charset_normalizer", "jinja2", "onnx", "prefect", "safetensors", "scipy", "sklearn", "torch")
+PIPELINE_PACKAGES = (
+    "charset_normalizer", "fsspec", "jinja2", "onnx", "prefect", "safetensors", "scipy", "sklearn", "torch",
+)  # fmt: skip
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})

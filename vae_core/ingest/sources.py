@@ -6,6 +6,7 @@ import base64
 import difflib
 import errno
 import importlib.util
+import itertools
 import re
 import shutil
 import urllib.error
@@ -13,9 +14,9 @@ import urllib.parse
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
@@ -62,6 +63,7 @@ class SourceFile:
         format: a key of the table of readers.
         compression: `None`, or how the bytes are packed.
         scratch: gives a folder for temporary files.
+        folders: names of those that it lies in, below the one that the user gave.
     """
 
     path: Path
@@ -69,6 +71,7 @@ class SourceFile:
     format: str
     compression: str | None
     scratch: Scratch
+    folders: tuple[str, ...] = ()
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
@@ -165,9 +168,9 @@ def find_files(config: SourceConfig, scratch: Scratch) -> list[SourceFile]:
     with reading(redact(config.path)):
         located = _locate(config.path, scratch)
     files = []
-    for path, label in located:
+    for path, label, folders in located:
         with reading(label):
-            files.append(_identify(path, label, config.format, scratch))
+            files.append(replace(_identify(path, label, config.format, scratch), folders=folders))
     formats = {file.format: file.label for file in files}
     if len(formats) > 1:
         (one, a), (other, b) = list(formats.items())[:2]
@@ -177,15 +180,21 @@ def find_files(config: SourceConfig, scratch: Scratch) -> list[SourceFile]:
     return files
 
 
-def _locate(path: str, scratch: Scratch) -> list[tuple[Path, str]]:
-    """Paths and labels of the files that `path` means."""
+_Located = tuple[Path, str, tuple[str, ...]]  # path, label, folders below the one that was given
+
+
+def _locate(path: str, scratch: Scratch) -> list[_Located]:
+    """The files that `path` means, on the local disk."""
     if _URL.match(path):
-        if not path.lower().startswith("file://"):
-            return [(_download(path, scratch() / "download"), redact(path.partition("?")[0]))]
+        scheme = path.partition("://")[0].lower()
+        if scheme in ("http", "https"):
+            return [(_download(path, scratch() / "download"), redact(path.partition("?")[0]), ())]
+        if scheme != "file":
+            return _fetch(path, scratch)
         path = urllib.request.url2pathname(urllib.parse.urlsplit(path).path)
     local = Path(path).expanduser()
     if local.is_file():
-        return [(local, path)]
+        return [(local, path, ())]
     if local.is_dir():
         found = _visible(local.rglob("*"), local)
         if not found:
@@ -193,10 +202,12 @@ def _locate(path: str, scratch: Scratch) -> list[tuple[Path, str]]:
         return found
     package = _PACKAGE.fullmatch(path)
     if package and not local.exists():
-        return [(_package_file(package[1], package[2]), path)]
+        return [(_package_file(package[1], package[2]), path, ())]
     if _GLOB.search(path) and not local.exists():
-        anchor = Path(local.anchor)
-        found = _visible(anchor.glob(str(local.relative_to(anchor))), anchor)
+        parts = local.parts
+        plain = next(k for k, part in enumerate(parts) if _GLOB.search(part))
+        base = Path(*parts[:plain])
+        found = _visible(base.glob(str(Path(*parts[plain:]))), base)
         if not found:
             raise SourceError(f"{path}: no file matches")
         return found
@@ -205,13 +216,17 @@ def _locate(path: str, scratch: Scratch) -> list[tuple[Path, str]]:
     raise SourceError(f"{path}: no such file; {_near(local)}")
 
 
-def _visible(paths: Iterator[Path], base: Path) -> list[tuple[Path, str]]:
+def _visible(paths: Iterator[Path], base: Path) -> list[_Located]:
     """Files that hold data: not hidden, not the marks that other systems leave (`_SUCCESS`, `.crc`)."""
     return [
-        (path, str(path))
+        (path, str(path), path.relative_to(base).parts[:-1])
         for path in sorted(paths)
-        if path.is_file() and not any(part.startswith((".", "_")) for part in path.relative_to(base).parts)
+        if path.is_file() and _shown(path.relative_to(base).parts)
     ]
+
+
+def _shown(parts: Sequence[str]) -> bool:
+    return not any(part.startswith((".", "_")) for part in parts)
 
 
 def _near(path: Path) -> str:
@@ -253,26 +268,11 @@ def _package_file(package: str, name: str) -> Path:
     raise SourceError(f"{package}:{name}: the package has no such file; {hint}")
 
 
-def _download(url: str, target: Path) -> Path:
-    """Copy what `url` gives into `target`, which keeps the URL's suffixes."""
-    label = redact(url.partition("?")[0])
-    parts = urllib.parse.urlsplit(url)
-    target = target.with_name(PurePosixPath(parts.path).name or "download")
+@contextmanager
+def _fetching(label: str) -> Iterator[None]:
+    """Turn what a server or the network says into a one-line `SourceError`."""
     try:
-        if parts.scheme in ("http", "https"):
-            host = parts.netloc.rpartition("@")[2]
-            request = urllib.request.Request(parts._replace(netloc=host, fragment="").geturl())
-            if parts.username is not None:
-                login = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
-                request.add_unredirected_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())
-            with urllib.request.urlopen(request, timeout=60) as stream, target.open("wb") as file:
-                shutil.copyfileobj(stream, file, 1 << 20)
-        else:
-            from pyarrow import fs
-
-            filesystem, path = fs.FileSystem.from_uri(url)
-            with filesystem.open_input_stream(path, compression=None) as stream, target.open("wb") as file:
-                shutil.copyfileobj(stream, file, 1 << 20)
+        yield
     except urllib.error.HTTPError as error:
         raise SourceError(f"{label}: the server answers {error.code} {error.reason}") from None
     except urllib.error.URLError as error:
@@ -283,7 +283,57 @@ def _download(url: str, target: Path) -> Path:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise SourceError(f"{label}: can't be fetched: {one_line(error)}") from None
+
+
+def _download(url: str, target: Path) -> Path:
+    """Copy what `url` gives into `target`, which keeps the URL's suffixes."""
+    parts = urllib.parse.urlsplit(url)
+    target = target.with_name(PurePosixPath(parts.path).name or "download")
+    with _fetching(redact(url.partition("?")[0])):
+        host = parts.netloc.rpartition("@")[2]
+        request = urllib.request.Request(parts._replace(netloc=host, fragment="").geturl())
+        if parts.username is not None:
+            login = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
+            request.add_unredirected_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())
+        with urllib.request.urlopen(request, timeout=60) as stream, target.open("wb") as file:
+            shutil.copyfileobj(stream, file, 1 << 20)
     return target
+
+
+def _fetch(url: str, scratch: Scratch) -> list[_Located]:
+    """Copy a file, a folder or what a glob matches from a storage that pyarrow knows (s3://, gs://, hdfs://)."""
+    from fsspec.implementations.arrow import ArrowFSWrapper
+    from pyarrow import fs
+
+    label = redact(url.partition("?")[0]).rstrip("/")
+    with _fetching(label):
+        filesystem, path = fs.FileSystem.from_uri(url)
+        kind = filesystem.get_file_info(path).type
+        base = PurePosixPath(path)
+        if kind == fs.FileType.File:
+            names = [path]
+            base = base.parent
+        elif kind == fs.FileType.Directory:
+            names = ArrowFSWrapper(filesystem).find(path)
+        else:
+            names = ArrowFSWrapper(filesystem).glob(path) if _GLOB.search(path) else []
+            if not names:
+                raise SourceError(f"{label}: no such file or folder")
+            base = PurePosixPath(*itertools.takewhile(lambda part: not _GLOB.search(part), base.parts))
+        below = sorted(name for name in names if _shown(PurePosixPath(name).relative_to(base).parts))
+        if not below:
+            raise SourceError(f"{label}: the folder holds no file")
+        located: list[_Located] = []
+        for name in below:
+            inner = PurePosixPath(name).relative_to(base)
+            target = scratch() / "fetched" / str(len(located)) / inner.name
+            target.parent.mkdir(parents=True)
+            with filesystem.open_input_stream(name, compression=None) as stream, target.open("wb") as file:
+                shutil.copyfileobj(stream, file, 1 << 20)
+            located.append(
+                (target, label if len(below) == 1 else f"{url.partition('://')[0]}://{name}", inner.parts[:-1])
+            )
+    return located
 
 
 def _identify(path: Path, label: str, wanted: str, scratch: Scratch) -> SourceFile:

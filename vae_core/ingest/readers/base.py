@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from vae_core.config import SourceConfig
 from vae_core.errors import SourceError
+from vae_core.ingest.partitions import Partitions
 from vae_core.ingest.sources import SourceFile
 from vae_core.store import digest_of
 
@@ -47,13 +48,15 @@ class Reader(Protocol):
         label: what the user knows the source as; no credentials.
         rejected: malformed rows found so far; whoever reads the tables takes them out.
         notes: what the user should know.
-        columns: all columns of the source, dropped ones included; known with the first table.
     """
 
     label: str
     rejected: deque[Rejected]
     notes: list[str]
-    columns: list[str]
+
+    @property
+    def columns(self) -> list[str]:
+        """All columns of the source, dropped ones included; known with the first table."""
 
     def digest(self) -> str:
         """sha256, hexadecimal, of the content."""
@@ -74,15 +77,23 @@ class FilesReader(ABC):
         self.label = files[0].label if len(files) == 1 else str(config.path)
         self.rejected: deque[Rejected] = deque()
         self.notes: list[str] = []
-        self.columns: list[str] = []
+        self._names: list[str] = []
         self._files = files
         self._config = config
         self._wishes = wishes
         self._stamps = {file: file.stamp() for file in files}
+        self._partitions = Partitions(files)
+
+    @property
+    def columns(self) -> list[str]:
+        """All columns of the files and of their folders."""
+        return list(dict.fromkeys([*self._names, *self._partitions.types]))
 
     def digest(self) -> str:
-        """sha256 over the files' bytes, in order."""
+        """sha256 over the files' bytes, in order, and what their folders say."""
         digests = [file.digest() for file in self._files]
+        if content := self._partitions.content():
+            return digest_of([digests, list(self._partitions.types), content])
         return digests[0] if len(digests) == 1 else digest_of(digests)
 
     def tables(self) -> Iterator[pa.Table]:
@@ -94,6 +105,10 @@ class FilesReader(ABC):
 
     @abstractmethod
     def _tables(self) -> Iterator[pa.Table]: ...
+
+    def _whole(self, file: SourceFile, table: pa.Table) -> pa.Table:
+        """Rows of `file` with what its folders say of them."""
+        return self._partitions.add(file, table, self._wishes.dropped)
 
 
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"

@@ -26,10 +26,10 @@ class _ColumnarReader(FilesReader):
                 for table in self._read(file.unpacked()):
                     if first is None:
                         first = table.schema
-                        self.columns = self.columns or first.names
+                        self._names = self._names or first.names
                     if not table.schema.equals(first):
                         raise SourceError(f"{file.label}: {_difference(table.schema, first, self._files[0].label)}")
-                    yield table.replace_schema_metadata(first.metadata)
+                    yield self._whole(file, table.replace_schema_metadata(first.metadata))
 
     @abstractmethod
     def _read(self, path: Path) -> Iterator[pa.Table]: ...
@@ -40,8 +40,8 @@ class ParquetReader(_ColumnarReader):
 
     def _read(self, path: Path) -> Iterator[pa.Table]:
         with pq.ParquetFile(path) as file:
-            self.columns = file.schema_arrow.names
-            wanted = [name for name in self.columns if name not in self._wishes.dropped]
+            self._names = file.schema_arrow.names
+            wanted = [name for name in self._names if name not in self._wishes.dropped]
             schema = pa.schema([file.schema_arrow.field(name) for name in wanted], file.schema_arrow.metadata)
             # A column of structs has several leaves, which are asked for together by the name of the column.
             for batch in file.iter_batches(_ROWS, columns=wanted):

@@ -52,6 +52,7 @@ class _Place:
 class _Parsed:
     """A block's rows, the types that hold for them, and the rows that aren't ones."""
 
+    file: SourceFile
     table: pa.Table
     types: _Types
     rejected: list[Rejected]
@@ -91,7 +92,7 @@ class DelimitedReader(FilesReader):
                 if pt.is_string(found) and name not in self._wishes.text:
                     mixed.setdefault(name, MixedColumn(name)).add(parsed.table.column(name))
             yielded = True
-            yield parsed.table
+            yield self._whole(parsed.file, parsed.table)
         if widened:
             raise TypesWidened
         if not yielded and not self.rejected:
@@ -123,7 +124,7 @@ class DelimitedReader(FilesReader):
             with reading(file.label):
                 dialect = self._sniff(file, first)
                 first = first or dialect
-                self.columns = list(first.names)
+                self._names = list(first.names)
                 lines = dialect.header_lines
                 for rows in self._scan(file, dialect):
                     yield _Place(file, dialect, lines), rows
@@ -216,7 +217,7 @@ class DelimitedReader(FilesReader):
             raise _NotUtf8(place.file, rows.bytes.tobytes())
         found |= dict.fromkeys(self._not_numbers(place, block, table, found), pa.string())
         table = self._retyped(place, block, table, found)
-        return _Parsed(table, found, list(_located(place, block, invalid)))
+        return _Parsed(place.file, table, found, list(_located(place, block, invalid)))
 
     def _retyped(self, place: _Place, block: Block, table: pa.Table, types: _Types) -> pa.Table:
         """The rows with these types; what isn't merely kept in a finer unit is parsed again."""

@@ -49,7 +49,7 @@ class JsonLinesReader(FilesReader):
                     for name in mixed.keys() & set(table.column_names):
                         mixed[name].add(table.column(name))
                     yielded = True
-                    yield table
+                    yield self._whole(file, table)
         if widened or not self._as_text <= mixed.keys() | self._wishes.text:
             raise TypesWidened
         for column in mixed.values():
@@ -69,7 +69,7 @@ class JsonLinesReader(FilesReader):
                 table = self._arrow(block)
             except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
                 raise SourceError(f"{file.label}: lines from {lines + 1} on: {one_line(error)}") from None
-        self.columns = list(self._types)
+        self._names = list(self._types)
         names = [name for name in table.column_names if name not in self._wishes.dropped]
         return table.select(names)
 
