@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from pyarrow import csv, fs
+from pyarrow import csv, feather, fs
 from snapshots import Ingest
 
 from vae_core.config import SchemaConfig, SourceConfig
@@ -105,6 +105,51 @@ def test_folders_that_say_different_things_are_refused(tmp_path: Path, snapshot:
         pq.write_table(TABLE.select(["n"]), tmp_path / "table" / folder / "part.parquet")
     with pytest.raises(SourceError, match=r"name 'year', those of .*month=1.* 'month'"):
         snapshot(tmp_path / "table")
+
+
+NUMBERS = st.lists(st.none() | st.integers(-300, 300), min_size=2, max_size=4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(parts=st.lists(st.tuples(NUMBERS, st.booleans()), min_size=1, max_size=4), suffix=st.booleans())
+def test_a_column_has_the_type_that_holds_what_it_is_in_each_file(
+    parts: list[tuple[list[int | None], bool]], suffix: bool
+) -> None:
+    whole = pa.table(
+        {
+            "n": pa.array([n for some, _ in parts for n in some], pa.int16()),
+            "half": pa.array([n and n / 2 for some, _ in parts for n in some], pa.float64()),
+        }
+    )
+    assume(whole["n"].null_count < len(whole))  # or there is nothing to learn
+    with TemporaryDirectory() as folder:
+        start = 0
+        for k, (some, turned) in enumerate(parts):
+            part = whole.slice(start, len(some))
+            start += len(some)
+            for index, name in enumerate(part.column_names):
+                part = part.set_column(index, name, narrowed(part[name]))
+            part = part.select(["half", "n"] if turned and k else ["n", "half"])
+            Path(f"{folder}/table").mkdir(exist_ok=True)
+            if suffix:
+                pq.write_table(part, f"{folder}/table/{k}.parquet")
+            else:
+                feather.write_feather(part, f"{folder}/table/{k}.arrow")
+        made = ingest(SourceConfig(path=f"{folder}/table"), SchemaConfig(), Store(f"{folder}/store"), "table")
+        found = pq.read_table(made.folder / "data")
+        assert found.to_pydict() == whole.to_pydict()
+
+
+def narrowed(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """As some writer that knows these rows alone would type them."""
+    if column.null_count == len(column):
+        return pa.chunked_array([pa.nulls(len(column))])
+    for kind in (pa.int8(), pa.int16()):
+        try:
+            return column.cast(kind)
+        except pa.ArrowInvalid:
+            continue
+    return column
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,58 +18,93 @@ _ROWS = 1 << 16
 
 
 class _ColumnarReader(FilesReader):
-    """Reads files that have the same schema, batch by batch."""
+    """Reads files that have the same columns, batch by batch."""
 
     def _tables(self) -> Iterator[pa.Table]:
-        first: pa.Schema | None = None
+        schema = self._common()
         for file in self._files:
             with reading(file.label):
-                for table in self._read(file.unpacked()):
-                    if first is None:
-                        first = table.schema
-                        self._names = self._names or first.names
-                    if not table.schema.equals(first):
-                        raise SourceError(f"{file.label}: {_difference(table.schema, first, self._files[0].label)}")
-                    yield self._whole(file, table.replace_schema_metadata(first.metadata))
+                for table in self._read(file.unpacked(), schema.names):
+                    try:
+                        same = table.select(schema.names).cast(schema)
+                    except pa.ArrowInvalid:  # a whole number that no float is equal to
+                        raise SourceError(
+                            f"{file.label}: {_difference(table.schema, schema, self._files[0].label)}"
+                        ) from None
+                    yield self._whole(file, same)
+
+    def _common(self) -> pa.Schema:
+        """The columns that are read, each of the narrowest type that holds what it is in every file."""
+        common: pa.Schema | None = None
+        for file in self._files:
+            with reading(file.label):
+                whole = self._schema(file.unpacked())
+            self._names = self._names or whole.names
+            kept = [field for field in whole if field.name not in self._wishes.dropped]
+            schema = pa.schema(kept, whole.metadata)
+            if common is None:
+                first = common = schema
+            elif not schema.equals(common):
+                try:
+                    same = sorted(schema.names) == sorted(common.names)
+                    common = pa.unify_schemas([common, schema], promote_options="permissive") if same else None
+                except pa.ArrowException:
+                    common = None
+                if common is None:
+                    raise SourceError(f"{file.label}: {_difference(schema, first, self._files[0].label)}")
+        assert common is not None
+        return common
 
     @abstractmethod
-    def _read(self, path: Path) -> Iterator[pa.Table]: ...
+    def _schema(self, path: Path) -> pa.Schema: ...
+
+    @abstractmethod
+    def _read(self, path: Path, wanted: list[str]) -> Iterator[pa.Table]: ...
 
 
 class ParquetReader(_ColumnarReader):
     """Parquet files, of which a batch of rows is decoded at a time."""
 
-    def _read(self, path: Path) -> Iterator[pa.Table]:
+    def _schema(self, path: Path) -> pa.Schema:
+        return pq.read_schema(path)
+
+    def _read(self, path: Path, wanted: list[str]) -> Iterator[pa.Table]:
         with pq.ParquetFile(path) as file:
-            self._names = file.schema_arrow.names
-            wanted = [name for name in self._names if name not in self._wishes.dropped]
-            schema = pa.schema([file.schema_arrow.field(name) for name in wanted], file.schema_arrow.metadata)
             # A column of structs has several leaves, which are asked for together by the name of the column.
             for batch in file.iter_batches(_ROWS, columns=wanted):
-                yield pa.Table.from_batches([batch]).select(wanted).cast(schema)
+                yield pa.Table.from_batches([batch])
             if not file.metadata.num_rows:
-                yield schema.empty_table()
+                yield file.schema_arrow.empty_table()
 
 
 class ArrowReader(_ColumnarReader):
     """Arrow IPC files (Feather version 2) and streams, of which the disk's pages are used in place."""
 
-    def _read(self, path: Path) -> Iterator[pa.Table]:
+    def _schema(self, path: Path) -> pa.Schema:
+        with self._opened(path) as reader:
+            return reader.schema
+
+    def _read(self, path: Path, wanted: list[str]) -> Iterator[pa.Table]:
+        with self._opened(path) as reader:
+            if isinstance(reader, pa.ipc.RecordBatchFileReader):
+                for index in range(reader.num_record_batches):
+                    yield from _slices(reader.get_batch(index))
+                if not reader.num_record_batches:
+                    yield reader.schema.empty_table()
+            else:
+                for batch in reader:
+                    yield from _slices(batch)
+
+    @contextmanager
+    def _opened(self, path: Path) -> Iterator[pa.ipc.RecordBatchFileReader | pa.ipc.RecordBatchStreamReader]:
         with path.open("rb") as file:
             head = file.read(6)
         if head.startswith(b"FEA1"):
             raise SourceError(f"{path.name}: Feather version 1 isn't supported; save it as version 2 or as Parquet")
         with pa.memory_map(str(path)) as source:
-            if head == b"ARROW1":
-                with pa.ipc.open_file(source) as reader:
-                    for index in range(reader.num_record_batches):
-                        yield from _slices(reader.get_batch(index))
-                    if not reader.num_record_batches:
-                        yield reader.schema.empty_table()
-            else:
-                with pa.ipc.open_stream(source) as stream:
-                    for batch in stream:
-                        yield from _slices(batch)
+            opened = pa.ipc.open_file(source) if head == b"ARROW1" else pa.ipc.open_stream(source)
+            with opened as reader:
+                yield reader
 
 
 def _slices(batch: pa.RecordBatch) -> Iterator[pa.Table]:
@@ -92,7 +128,7 @@ def _difference(schema: pa.Schema, first: pa.Schema, label: str) -> str:
                 f"has the column {ours.name!r} as {_described(ours)}, {label} as {_described(theirs)}; "
                 "files read together need the same columns"
             )
-    return f"has its columns in another order than {label}; files read together need the same columns"
+    return f"has numbers that {label} can't hold; files read together need the same columns"
 
 
 def _described(field: pa.Field) -> str:
