@@ -98,6 +98,9 @@ class CodecConfig(_Strict):
     min_row_frequency: int = Field(
         5, ge=1, description="rows that fewer rows of the source are equal to are never given; 1 turns it off"
     )
+    atom_rows: int = Field(
+        5, ge=1, description="rows of a number's value that has a code of its own, at least; others share one"
+    )
     max_leaves: int = Field(1024, ge=4, description="finest bins and atoms of a numeric column, at most")
     split_above: int = Field(48, ge=2, description="columns with more codes are split into coarse and fine")
     relations: bool = Field(

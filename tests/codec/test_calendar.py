@@ -71,7 +71,7 @@ def test_no_date_lies_beyond_those_of_the_source(
     absent = np.random.default_rng(0).random(len(array)) < missing
     array = pc.if_else(pa.array(absent), pa.scalar(None, array.type), array).cast(kind)
     table = pa.table({"day": array, "other": np.arange(len(array)) % 3})
-    codec = fit(table, extremes=1, min_frequency=1)
+    codec = fit(table, extremes=1, min_frequency=1, atom_rows=1)
     assert names(codec)[:3] == SEASON
     again = Codec.from_dict(json.loads(json.dumps(codec.to_dict())))
     assert again.digest == codec.digest

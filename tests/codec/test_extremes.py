@@ -80,7 +80,7 @@ def test_the_round_trip_moves_what_is_beyond_and_nothing_else(law: str) -> None:
     values = drawn(law)
     uniques, counts = np.unique(values, return_counts=True)
     low, high = value_limits(uniques, counts, 5)
-    config = CodecConfig(min_frequency=1, max_leaves=10_000)  # every value an atom
+    config = CodecConfig(min_frequency=1, atom_rows=1, max_leaves=10_000)  # every value an atom
     leaves, mass = NumericLeaves.fit(uniques, counts, config)
     assert np.array_equal(leaves.decode(leaves.encode(values)), np.clip(values, low, high))
     assert mass.sum() == ((values >= low) & (values <= high)).sum()
@@ -97,10 +97,14 @@ def test_limits_count_rows_and_a_common_value_is_never_lost(values: list[int], e
         assert (low, high) == (ordered[extremes - 1], ordered[-extremes])
     else:
         assert low == high == np.sort(ordered)[(len(ordered) - 1) // 2]
-    leaves, _ = NumericLeaves.fit(uniques, counts, CodecConfig(extremes=extremes, min_frequency=few))
+    config = CodecConfig(extremes=extremes, min_frequency=few)
+    leaves, _ = NumericLeaves.fit(uniques, counts, config)
+    assert np.isin(uniques[counts >= max(extremes, few, config.atom_rows)], leaves.atoms).all()
     often = uniques[counts >= max(extremes, few)]
-    assert np.isin(often, leaves.atoms).all()
+    assert all(leaves.limits[0] <= value <= leaves.limits[1] for value in often)
     assert leaves.limits[0] >= low and leaves.limits[1] <= high
+    if few == 1:
+        assert leaves.limits == (low, high)
 
 
 def test_a_flag_that_is_rarely_set_counts_as_a_rare_level_does(fit: Fit) -> None:

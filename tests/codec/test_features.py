@@ -31,7 +31,7 @@ def codec(fit: Fit) -> Codec:
         "tip": pa.array(tip),
         "total": pa.array(total),
     }
-    return fit(pa.table(table), min_frequency=1, extremes=1)
+    return fit(pa.table(table), min_frequency=1, atom_rows=1, extremes=1)
 
 
 def made(codec: Codec, rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -82,7 +82,9 @@ def test_what_a_relation_makes_is_told_as_it_is_written(codec: Codec) -> None:
 def test_rows_out_of_order_are_told_as_they_are_written(fit: Fit) -> None:
     rng = np.random.default_rng(3)
     low = rng.integers(0, 500, 4_000)
-    ordered = fit(pa.table({"low": low, "high": low + rng.integers(0, 300, 4_000)}), min_frequency=1, extremes=1)
+    ordered = fit(
+        pa.table({"low": low, "high": low + rng.integers(0, 300, 4_000)}), min_frequency=1, atom_rows=1, extremes=1
+    )
     assert ordered.orders
     codes, position = made(ordered, 3_000)
     written = ordered.encode(ordered.decode(codes, position, 0)).codes

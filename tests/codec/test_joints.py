@@ -116,7 +116,7 @@ def test_a_joint_code_is_small_and_loses_nothing(fit, sizes, noise, limit, seed)
     common = rng.integers(0, 42, 1_000)
     columns = [np.where(rng.random(1_000) < noise, rng.integers(0, s, 1_000), common * s // 42) for s in sizes]
     table = pa.table({f"c{k}": pa.array([f"l{v}" for v in column]) for k, column in enumerate(columns)})
-    codec = fit(table, joint_codes=limit, min_frequency=1)
+    codec = fit(table, joint_codes=limit, min_frequency=1, atom_rows=1)
     for sub in codec.sub_columns:
         assert " × " not in sub.name or sub.size <= min(limit, 1_000 // 50)
     assert codec.decode(codec.encode(table).codes, None, 0).equals(table.to_batches()[0])

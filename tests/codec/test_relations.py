@@ -100,7 +100,7 @@ def test_what_is_coded_is_lossless(
     columns = {f"part {k}": pa.array(part) for k, part in enumerate(parts)}
     columns |= {"unrelated": pa.array(unrelated), "total": pa.array(total, mask=absent)}
     table = pa.table(columns)
-    codec = fit(table, extremes=1, min_frequency=1, max_leaves=4_096)
+    codec = fit(table, extremes=1, min_frequency=1, atom_rows=1, max_leaves=4_096)
     again = codec.decode(codec.encode(table).codes, None, 0)
     assert pa.Table.from_batches([again]).equals(table)
     assert all(len(columns) - 2 not in (*relation.sources, relation.column) for relation in codec.relations)

@@ -62,7 +62,7 @@ def test_what_is_coded_is_lossless(fit: Fit, share: float, missing: float, seed:
     columns = {name: values % 900 for name, values in payments(share, seed).items()}  # few enough for a leaf each
     absent = {name: rng.random(ROWS) < missing for name in columns}
     table = pa.table({name: pa.array(values, mask=absent[name]) for name, values in columns.items()})
-    codec = fit(table, extremes=1, min_frequency=1, max_leaves=4_096)
+    codec = fit(table, extremes=1, min_frequency=1, atom_rows=1, max_leaves=4_096)
     again = codec.decode(codec.encode(table).codes, None, 0)
     assert pa.Table.from_batches([again]).equals(table)
 

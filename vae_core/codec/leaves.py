@@ -39,7 +39,7 @@ class NumericLeaves:
         Args:
             uniques: int64, or floats in the column's own width.
             counts: rows of each.
-            config: `max_leaves`, `min_frequency` and `extremes`: values beyond those go to the nearest leaf.
+            config: `max_leaves`, `min_frequency`, `atom_rows` and `extremes`: values beyond go to the nearest leaf.
             closed: make no bin, so that only exact values are ever given; the rest goes to the nearest atom.
         """
         nan_rows = int(counts[-1]) if np.isnan(uniques[-1]) else 0
@@ -50,15 +50,18 @@ class NumericLeaves:
         uniques, counts = uniques[inside], counts[inside]
         rows = int(counts.sum())
         few = config.min_frequency
+        minimum = max(few, MIN_ROWS)
         share = rows / config.max_leaves
-        is_atom = counts >= (few if len(uniques) <= config.max_leaves else max(few, share))
+        many = len(uniques) > config.max_leaves
+        is_atom = counts >= max(few, config.atom_rows, share if many else 0)
+        if not many and counts[~is_atom].sum() < minimum:  # too few for a bin
+            is_atom = counts >= few
         rest = ~is_atom
         if counts[rest].sum() < few or closed:
             if not is_atom.any() and len(uniques):  # nothing is frequent: the median stands for all
                 is_atom[np.searchsorted(np.cumsum(counts), rows / 2)] = True
             rest[:] = False
         atoms = uniques[is_atom]
-        minimum = max(few, MIN_ROWS)
         ranges = cut(uniques[rest], counts[rest], atoms, share, minimum) if rest.any() else []
         grid = Grid.fit(uniques)
         bins, bin_mass = Bins.fit(uniques[rest], counts[rest], ranges, atoms, grid, few)
