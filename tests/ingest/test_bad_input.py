@@ -144,7 +144,11 @@ def test_paths(snapshot: Ingest, write: Callable[..., Path], tmp_path: Path) -> 
     write("differ/a.csv", GOOD)
     write("differ/b.csv", GOOD.replace("city", "town"))
     (tmp_path / "hollow").mkdir()
+    write("lake/a.csv", GOOD)
+    write("lake/_delta_log/0.json", "{}")
     for path, says in {
+        tmp_path / "lake": ["Delta Lake", "deleted"],
+        tmp_path / "lake/*.csv": ["Delta Lake", "deleted"],
         tmp_path / "flihgts.csv": ["no such file", "'flights.csv'"],
         tmp_path / "nowhere/a.csv": ["no such file", "no folder"],
         tmp_path / "hollow": ["holds no file"],

@@ -187,6 +187,10 @@ def test_a_bucket_is_read_like_a_folder(bucket: str, tmp_path: Path, snapshot: I
     assert one.column_names == ["n", "place", "code"] and 0 < len(one) < len(TABLE)
     single = next(info.path for info in remote.get_file_info(fs.FileSelector(path, recursive=True)) if info.size)
     assert snapshot(f"s3://{single}").table.column_names == ["n"]
+    with remote.open_output_stream(f"{path}/_delta_log/0.json") as log:
+        log.write(b"{}")
+    with pytest.raises(SourceError, match="Delta Lake"):
+        snapshot(f"s3://{bucket}/lake/table")
     for missing in (f"s3://{bucket}/nothing", f"s3://{bucket}/lake/*.csv"):
         with pytest.raises(SourceError, match="no such file or folder"):
             snapshot(missing)

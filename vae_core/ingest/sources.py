@@ -14,7 +14,7 @@ import urllib.parse
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -48,6 +48,7 @@ _COMPRESSION_MAGIC = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"\x28\xb5\x2f\
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PACKAGE = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?!//)(.+)")
 _GLOB = re.compile(r"[*?\[]")
+_LAKES = {"_delta_log": "Delta Lake", ".hoodie": "Apache Hudi"}
 
 Scratch = Callable[[], Path]
 """Gives a folder for temporary files, made when it is first asked for and removed after ingestion."""
@@ -196,6 +197,7 @@ def _locate(path: str, scratch: Scratch) -> list[_Located]:
     if local.is_file():
         return [(local, path, ())]
     if local.is_dir():
+        _check_plain((entry.name for entry in local.iterdir()), path)
         found = _visible(local.rglob("*"), local)
         if not found:
             raise SourceError(f"{path}: the folder holds no file")
@@ -207,6 +209,7 @@ def _locate(path: str, scratch: Scratch) -> list[_Located]:
         parts = local.parts
         plain = next(k for k, part in enumerate(parts) if _GLOB.search(part))
         base = Path(*parts[:plain])
+        _check_plain((entry.name for entry in base.iterdir()) if base.is_dir() else (), str(base))
         found = _visible(base.glob(str(Path(*parts[plain:]))), base)
         if not found:
             raise SourceError(f"{path}: no file matches")
@@ -223,6 +226,20 @@ def _visible(paths: Iterator[Path], base: Path) -> list[_Located]:
         for path in sorted(paths)
         if path.is_file() and _shown(path.relative_to(base).parts)
     ]
+
+
+def _check_plain(markers: Iterable[str], label: str) -> None:
+    """Refuse a folder whose files are only a part of a table's truth.
+
+    Raises:
+        SourceError: one of `markers`, the names in the folder, says so.
+    """
+    for marker in markers:
+        if marker in _LAKES:
+            raise SourceError(
+                f"{label}: is a table of {_LAKES[marker]}, whose files hold rows that were deleted, too; "
+                "write the rows to be learned as plain Parquet"
+            )
 
 
 def _shown(parts: Sequence[str]) -> bool:
@@ -315,6 +332,7 @@ def _fetch(url: str, scratch: Scratch) -> list[_Located]:
             base = base.parent
         elif kind == fs.FileType.Directory:
             names = ArrowFSWrapper(filesystem).find(path)
+            _check_plain((PurePosixPath(name).relative_to(base).parts[0] for name in names), label)
         else:
             names = ArrowFSWrapper(filesystem).glob(path) if _GLOB.search(path) else []
             if not names:
