@@ -324,6 +324,8 @@ def _fetch(url: str, scratch: Scratch) -> list[_Located]:
 
     label = redact(url.partition("?")[0]).rstrip("/")
     with _fetching(label):
+        if url.lower().startswith(("gs://", "gcs://")) and "retry_limit_seconds" not in url:
+            url += ("&" if "?" in url else "?") + "retry_limit_seconds=60"  # it is a quarter of an hour otherwise
         filesystem, path = fs.FileSystem.from_uri(url)
         kind = filesystem.get_file_info(path).type
         base = PurePosixPath(path)
