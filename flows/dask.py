@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import cast
 
 from prefect import flow, task
 from prefect.context import FlowRunContext
 from prefect.futures import as_completed
+from prefect.runtime import flow_run
 
 from flows.reporting import StageResult, stage
 from flows.retries import RETRIED
@@ -55,7 +57,13 @@ def _engine(work: Work) -> None:
         work.folder.place.sweep()
 
 
-@flow(name="generate-on-dask", persist_result=False)
+def _run_name() -> str:
+    """The model's name, of `name@version` or of its folder."""
+    model = PurePath(flow_run.parameters["model"])
+    return model.parent.name or model.name.partition("@")[0]
+
+
+@flow(name="generate-on-dask", flow_run_name=_run_name, persist_result=False)
 def _flow(model: str, config: GenerationConfig, store: str) -> StageResult:
     home = Store(store)
     source = home.open("models", model)

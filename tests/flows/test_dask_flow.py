@@ -40,6 +40,9 @@ def test_ranges_of_shards_are_tasks_and_write_the_bytes_of_the_local_engine(
     assert len(parts(tmp_path / "dask")) == SHARDS and parts(tmp_path / "dask") == parts(tmp_path / "local")
     with sqlite3.connect(prefect_home / "prefect.db") as database:
         tasks = database.execute("select name, state_type from task_run where name like 'shards %'").fetchall()
+        on_dask = "select id from flow where name = 'generate-on-dask'"
+        names = database.execute(f"select name from flow_run where flow_id = ({on_dask})").fetchall()
+    assert names == [("planes",)]
     assert len(tasks) == SHARDS and {state for _, state in tasks} == {"COMPLETED"}
     assert ("shards 0-0", "COMPLETED") in tasks
 
