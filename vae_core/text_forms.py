@@ -17,13 +17,15 @@ import pyarrow.compute as pc
 from vae_core.config import MISSING
 from vae_core.schema import Kind
 
-CALENDAR = {
-    "%Y-%m-%d": Kind.DATE,
-    "%Y-%m-%d %H:%M:%S": Kind.TIMESTAMP,
-    "%Y-%m-%dT%H:%M:%S": Kind.TIMESTAMP,
-    "%Y-%m-%d %H:%M": Kind.TIMESTAMP,
-    "%Y-%m-%dT%H:%M": Kind.TIMESTAMP,
-}
+_DAYS = ("%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d")
+_TIMES = (" %H:%M:%S", " %H:%M")
+CALENDAR = (
+    dict.fromkeys(_DAYS, Kind.DATE)
+    | {day + time: Kind.TIMESTAMP for day in _DAYS for time in _TIMES}
+    | {f"%Y-%m-%dT{time}": Kind.TIMESTAMP for time in ("%H:%M:%S", "%H:%M", "%H:%M:%SZ")}
+)
+"""What text of each form is. Of two that all values follow, such as `01/02/2024`, the first one is taken."""
+
 _REPR = "repr"
 _PLAIN = r"^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?$"
 _FLOAT = r"^-?[0-9]+(?:\.[0-9]+)?(?:e[+-][0-9]+)?$"

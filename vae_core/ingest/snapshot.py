@@ -19,7 +19,7 @@ from vae_core.progress import Progress, silent
 from vae_core.store import Artifact, Store, digest_of, redact, version_of
 from vae_core.store.manifest import libraries
 
-_STAGE = "ingest/4"
+_STAGE = "ingest/5"
 
 
 def ingest(
