@@ -121,7 +121,7 @@ def test_a_column_has_the_type_that_holds_what_it_is_in_each_file(
             "half": pa.array([n and n / 2 for some, _ in parts for n in some], pa.float64()),
         }
     )
-    assume(whole["n"].null_count < len(whole))  # or there is nothing to learn
+    assume(len(set(whole["n"].to_pylist()) - {None}) > 1)  # or there is nothing to learn
     with TemporaryDirectory() as folder:
         start = 0
         for k, (some, turned) in enumerate(parts):

@@ -21,6 +21,19 @@ class _ColumnarReader(FilesReader):
     """Reads files that have the same columns, batch by batch."""
 
     def _tables(self) -> Iterator[pa.Table]:
+        """Rows of small files are given together: each table costs as much as some thousand rows."""
+        waiting: list[pa.Table] = []
+        rows = 0
+        for table in self._each():
+            waiting.append(table)
+            rows += len(table)
+            if rows >= _ROWS:
+                yield pa.concat_tables(waiting).combine_chunks()
+                waiting, rows = [], 0
+        if waiting:
+            yield pa.concat_tables(waiting).combine_chunks()
+
+    def _each(self) -> Iterator[pa.Table]:
         schema = self._common()
         for file in self._files:
             with reading(file.label):
