@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import sqlite3
 import urllib.error
 from typing import Any
@@ -12,6 +13,8 @@ from prefect.client.schemas.objects import State, TaskRun
 
 from vae_core.errors import BusyError, SourceError, StorageError
 
+# What pyarrow says of S3 and Google's storage when they don't answer, or are too busy.
+_OBJECT_STORAGE = re.compile(r"NETWORK_CONNECTION|REQUEST_TIMEOUT|curlCode|SLOW_DOWN|UNAVAILABLE")
 _DELAYS = [2.0, 15.0]  # seconds before each further try
 _LASTING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG}
 
@@ -41,6 +44,8 @@ def _network(cause: object) -> bool:
     if isinstance(cause, urllib.error.HTTPError):
         return cause.code >= 500 or cause.code in (408, 429)
     if isinstance(cause, urllib.error.URLError | ConnectionError | TimeoutError):
+        return True
+    if isinstance(cause, OSError) and _OBJECT_STORAGE.search(str(cause)):
         return True
     if type(cause).__module__.startswith("sqlalchemy") and type(cause).__name__ in (
         "OperationalError",

@@ -48,6 +48,15 @@ def test_a_network_that_fails_is_tried_again_and_a_wrong_address_is_not(web: str
     assert not passing(failure(SourceConfig(path=str(tmp_path / "none.csv")), tmp_path))
 
 
+def test_a_bucket_that_does_not_answer_is_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(key, "x")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    assert passing(failure(SourceConfig(path="s3://bucket/x.csv"), tmp_path))
+
+
 def test_a_query_that_is_wrong_is_not_tried_again(tmp_path: Path) -> None:
     import sqlite3
 
