@@ -14,7 +14,8 @@ from vae_core.ingest.readers.delimited import DelimitedReader
 from vae_core.ingest.readers.jsonl import JsonLinesReader
 from vae_core.ingest.readers.memory import TableReader, frame_reader
 from vae_core.ingest.readers.sql import SqlReader
-from vae_core.ingest.sources import Scratch, SourceFile, find_files
+from vae_core.ingest.remote import Scratch
+from vae_core.ingest.sources import SourceFile, find_files
 from vae_core.schema import Kind
 
 READERS: dict[str, Callable[[list[SourceFile], SourceConfig, Wishes], Reader]] = {

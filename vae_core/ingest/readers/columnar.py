@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vae_core.errors import SourceError
+from vae_core.ingest.faults import reading
 from vae_core.ingest.readers.base import FilesReader
-from vae_core.ingest.sources import reading
 
 _ROWS = 1 << 16
 

@@ -22,10 +22,11 @@ from vae_core.config import SourceConfig
 from vae_core.errors import SourceError
 from vae_core.ingest import dialect as dialects
 from vae_core.ingest.dialect import Dialect
+from vae_core.ingest.faults import one_line, reading
 from vae_core.ingest.lexical import Block, Rows, clean, count_lines, take
 from vae_core.ingest.profile import bounds
 from vae_core.ingest.readers.base import FilesReader, MixedColumn, Rejected, Wishes
-from vae_core.ingest.sources import SourceFile, one_line, reading
+from vae_core.ingest.sources import SourceFile
 from vae_core.ingest.types import TypesWidened, join, storable
 
 BLOCK = 2 << 20  # the first and the last block are worked on alone, so they are small

@@ -18,8 +18,9 @@ import pyarrow.types as pt
 
 from vae_core.config import SourceConfig
 from vae_core.errors import SourceError
+from vae_core.ingest.faults import one_line, reading
 from vae_core.ingest.readers.base import FilesReader, MixedColumn, Rejected, Wishes
-from vae_core.ingest.sources import SourceFile, one_line, reading
+from vae_core.ingest.sources import SourceFile
 from vae_core.ingest.types import TypesWidened, join, storable
 
 _BLOCK = 4 << 20

@@ -11,8 +11,8 @@ import pandas as pd
 import pyarrow as pa
 
 from vae_core.errors import SourceError
+from vae_core.ingest.faults import one_line
 from vae_core.ingest.readers.base import Rejected, Wishes
-from vae_core.ingest.sources import one_line
 from vae_core.ingest.types import check_names
 
 _ROWS = 1 << 17
