@@ -160,6 +160,41 @@ def test_what_comes_after_still_does(kind: pa.DataType, fit: Fit, random_codes, 
     assert late.min() >= dt.timedelta(0) and late.max() < dt.timedelta(days=2.5)
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (pa.date32(), pa.timestamp("us")),  # an event and its day
+        (pa.date32(), pa.timestamp("ms")),
+        (pa.timestamp("s"), pa.timestamp("ns")),
+        (pa.timestamp("us"), pa.date32()),  # sent on a day, ordered at a moment
+        (pa.timestamp("ns", "Europe/Berlin"), pa.timestamp("ms", "Europe/Berlin")),
+    ],
+)
+def test_what_comes_after_does_in_other_units(
+    before: pa.DataType, after: pa.DataType, fit: Fit, random_codes, positions
+) -> None:
+    rng = np.random.default_rng(0)
+    due = START - rng.integers(0, 600_000, ROWS).astype("timedelta64[h]")  # before 1970 as well
+    days = np.timedelta64(2, "D") if pa.types.is_date(after) else np.timedelta64(0, "D")
+    late = pa.array(due + days + rng.integers(0, 86_400, ROWS).astype("timedelta64[s]")).cast(pa.timestamp("s"))
+    due = pa.array(due.astype("datetime64[D]") if pa.types.is_date(before) else due).cast(pa.timestamp("s"))
+    table = pa.table({"late": late.cast(after, safe=False), "due": due.cast(before), "k": rng.normal(size=ROWS)})
+    codec = fit(table)
+    assert [(r.how, r.column, r.sources) for r in codec.relations] == [(How.TIME, 0, (1,))]
+    codec = Codec.from_dict(json.loads(json.dumps(codec.to_dict())))
+    given = codec.decode(random_codes(codec, 5_000), positions(codec, 5_000), 0)
+    assert given.schema.equals(table.schema)
+    some = given["late"].cast(pa.timestamp("ns", getattr(after, "tz", None))).to_pandas()
+    apart = some - given["due"].cast(pa.timestamp("ns", getattr(before, "tz", None))).to_pandas()
+    assert dt.timedelta(0) <= apart.min() and apart.max() < dt.timedelta(days=4)
+
+
+def test_clocks_of_two_time_zones_are_not_compared(fit: Fit) -> None:
+    left = START + np.arange(ROWS).astype("timedelta64[h]")
+    away = pa.array(left + np.timedelta64(5, "m")).cast(pa.timestamp("s")).cast(pa.timestamp("s", "Asia/Tokyo"))
+    assert not fit(pa.table({"left": pa.array(left).cast(pa.timestamp("s")), "away": away})).relations
+
+
 def test_clock_times_add_up(fit: Fit, random_codes, positions, flights: pa.Table) -> None:
     """17:45 and 30 minutes are 18:15, also where times of day are written as 1745."""
     codec = fit(flights.select(["sched_dep_time", "dep_delay", "dep_time", "carrier"]))

@@ -48,7 +48,8 @@ class Relation:
             value itself on some rows, on which the rest is a number below all others; elsewhere it is the value.
         column: index of the column.
         sources: indices of the others; of a moment and of a repeat one.
-        coefficients: of a sum, one for each of them; of a product, one for it.
+        coefficients: of a sum, one for each of them; of a product, one for it; of a moment the ratio of the source's
+            ticks to the column's, as two integers, where they differ.
         constant: what is added to a sum; of a repeat, the number that means it.
         grid: of the column's values; the rest counts its steps.
         clocks: those of the columns that are times of day written as 1745; they count in minutes.
@@ -98,7 +99,7 @@ class Relation:
 
     def _said(self, arrays: Mapping[int, pa.Array]) -> Ints:
         if self.how is How.TIME:
-            return self.grid.index(numbers(arrays[self.sources[0]]))
+            return self.grid.index(ticks(arrays[self.sources[0]], self.coefficients))
         values = [numbers(arrays[k]) for k in self.sources]
         values = [minutes(v) if k in self.clocks else v for k, v in zip(self.sources, values, strict=True)]
         if self.how is How.PRODUCT:
@@ -207,6 +208,15 @@ def numbers(array: pa.Array) -> Array:
     if pa.types.is_floating(array.type):
         return np.nan_to_num(storage.floats(array).astype(np.float64, copy=False), nan=0.0)
     return storage.integers(array)
+
+
+def ticks(array: pa.Array, ratio: Sequence[float]) -> Ints:
+    """Moments [n] in ticks of which one of `array`'s is `ratio[0] / ratio[1]`, rounded down; in its own without one."""
+    if not ratio:
+        return numbers(array)
+    times, parts = (int(each) for each in ratio)
+    most = int(_BEYOND) // times
+    return np.asarray(np.clip(numbers(array), -most, most) * times // parts)
 
 
 def minutes(clock: Array) -> Array:
