@@ -173,10 +173,12 @@ def test_schemas_that_differ(snapshot: Ingest, tmp_path: Path) -> None:
         (pa.table({"x": [1, 2], "y": [1, 2], "z": [1, 2]}), "the column 'z'"),
         (pa.table({"x": [1, 2], "y": ["1", "2"]}), "'y' as string"),
         (pa.table({"x": [1, 2], "y": [[1], [2]]}), "'y' as list"),
-        (pa.table({"x": [0.5, 1], "y": [1, 2]}), "a.parquet: has the column 'x' as int64"),
+        (pa.table({"x": [1, 2], "y": [b"1", b"2"]}), "'y' as binary"),
+        (pa.table({"x": [0.5, 1], "y": [1, 2]}), "a.parquet: has the column 'x' as int64, other files as double"),
+        (pa.Table.from_arrays([pa.array([1]), pa.array([1])], ["x", "x"]), "b.parquet: columns 1 and 2 are both named"),
     ):
         pq.write_table(other, folder / "b.parquet")
-        refused(snapshot, tmp_path, folder, [".parquet: ", says, "same columns"])
+        refused(snapshot, tmp_path, folder, [says])
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import urllib.request
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -138,6 +140,17 @@ def test_a_column_has_the_type_that_holds_what_it_is_in_each_file(
         made = ingest(SourceConfig(path=f"{folder}/table"), SchemaConfig(), Store(f"{folder}/store"), "table")
         found = pq.read_table(made.folder / "data")
         assert found.to_pydict() == whole.to_pydict()
+
+
+@pytest.mark.parametrize(("one", "other"), [([Decimal("0.1"), Decimal("0.3")], [0.1, 0.3]), (["a", "b"], [b"a", b"b"])])
+def test_types_of_which_neither_holds_the_other_are_refused(
+    tmp_path: Path, snapshot: Ingest, one: list[Any], other: list[Any]
+) -> None:
+    (tmp_path / "table").mkdir()
+    for name, values in {"a": one, "b": other}.items():
+        pq.write_table(pa.table({"x": values, "n": [1, 2]}), tmp_path / f"table/{name}.parquet")
+    with pytest.raises(SourceError, match=r"b.parquet: has the column 'x' as \w+, other files as "):
+        snapshot(tmp_path / "table")
 
 
 def narrowed(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyarrow.types as pt
 
 from vae_core.errors import SourceError
 from vae_core.ingest.faults import reading
 from vae_core.ingest.readers.base import FilesReader
+from vae_core.ingest.sources import SourceFile
+from vae_core.ingest.types import check_names, is_text
 
 _ROWS = 1 << 16
 
@@ -52,21 +55,23 @@ class _ColumnarReader(FilesReader):
         for file in self._files:
             with reading(file.label):
                 whole = self._schema(file.unpacked())
+            check_names(whole.names, file.label)
             self._names = self._names or whole.names
-            kept = [field for field in whole if field.name not in self._wishes.dropped]
-            schema = pa.schema(kept, whole.metadata)
-            if common is None:
-                first = common = schema
-            elif not schema.equals(common):
-                try:
-                    same = sorted(schema.names) == sorted(common.names)
-                    common = pa.unify_schemas([common, schema], promote_options="permissive") if same else None
-                except pa.ArrowException:
-                    common = None
-                if common is None:
-                    raise SourceError(f"{file.label}: {_difference(schema, first, self._files[0].label)}")
+            schema = pa.schema([field for field in whole if field.name not in self._wishes.dropped], whole.metadata)
+            common = schema if common is None else self._joined(file, schema, common)
         assert common is not None
         return common
+
+    def _joined(self, file: SourceFile, schema: pa.Schema, common: pa.Schema) -> pa.Schema:
+        """`common`, wide enough for the `schema` of one more file."""
+        if schema.equals(common):
+            return common
+        if set(schema.names) == set(common.names):
+            with suppress(pa.ArrowException):
+                wide = pa.unify_schemas([common, schema], promote_options="permissive")
+                if not any(_loses(field.type, wide.field(field.name).type) for field in (*common, *schema)):
+                    return wide
+        raise SourceError(f"{file.label}: {_difference(schema, common, self._files[0].label)}")
 
     @abstractmethod
     def _schema(self, path: Path) -> pa.Schema: ...
@@ -126,6 +131,11 @@ def _slices(batch: pa.RecordBatch) -> Iterator[pa.Table]:
         yield table.slice(start, _ROWS)
 
 
+def _loses(narrow: pa.DataType, wide: pa.DataType) -> bool:
+    """Whether Arrow widens a type to one that can't say all of it: decimals to floats, text to bytes."""
+    return (pt.is_decimal(narrow) and not pt.is_decimal(wide)) or (is_text(narrow) and not is_text(wide))
+
+
 def _difference(schema: pa.Schema, first: pa.Schema, label: str) -> str:
     """What tells two schemas apart, in words."""
     for name in first.names:
@@ -138,7 +148,7 @@ def _difference(schema: pa.Schema, first: pa.Schema, label: str) -> str:
         ours = schema.field(theirs.name)
         if not ours.equals(theirs):
             return (
-                f"has the column {ours.name!r} as {_described(ours)}, {label} as {_described(theirs)}; "
+                f"has the column {ours.name!r} as {_described(ours)}, other files as {_described(theirs)}; "
                 "files read together need the same columns"
             )
     return f"has numbers that {label} can't hold; files read together need the same columns"
