@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vae_core.errors import SourceError
+from vae_core.ingest.folders import GLOB, Located, Scratch, check_plain, shown
 from vae_core.ingest.formats import COMPRESSED, FORMATS
-from vae_core.ingest.remote import GLOB, Located, Scratch, check_plain, download, fetch, shown
+from vae_core.ingest.remote import download, fetch
 from vae_core.store import redact
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")

@@ -58,8 +58,10 @@ class Partitions:
 
 
 def _values(folders: Sequence[str]) -> dict[str, str | None]:
-    found = [folder.partition("=") for folder in folders if folder.partition("=")[0] and "=" in folder]
-    return {unquote(name): None if value == _MISSING else unquote(value) for name, _, value in found}
+    found = [folder.partition("=") for folder in folders]
+    return {
+        unquote(name): None if value == _MISSING else unquote(value) for name, sign, value in found if name and sign
+    }
 
 
 def _listed(names: Collection[str]) -> str:

@@ -15,9 +15,9 @@ import pyarrow as pa
 from vae_core.config import SourceConfig
 from vae_core.errors import SourceError
 from vae_core.ingest.faults import reading
+from vae_core.ingest.folders import Scratch
 from vae_core.ingest.formats import COMPRESSED, COMPRESSION_MAGIC, FORMATS
 from vae_core.ingest.locate import locate
-from vae_core.ingest.remote import Scratch
 from vae_core.store import hash_file, redact
 
 

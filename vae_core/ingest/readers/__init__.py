@@ -8,13 +8,13 @@ import pandas as pd
 import pyarrow as pa
 
 from vae_core.config import SchemaConfig, SourceConfig
+from vae_core.ingest.folders import Scratch
 from vae_core.ingest.readers.base import FilesReader, Reader, Rejected, Wishes
 from vae_core.ingest.readers.columnar import ArrowReader, ParquetReader
 from vae_core.ingest.readers.delimited import DelimitedReader
 from vae_core.ingest.readers.jsonl import JsonLinesReader
 from vae_core.ingest.readers.memory import TableReader, frame_reader
 from vae_core.ingest.readers.sql import SqlReader
-from vae_core.ingest.remote import Scratch
 from vae_core.ingest.sources import SourceFile, find_files
 from vae_core.schema import Kind
 

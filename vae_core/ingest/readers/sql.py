@@ -21,8 +21,8 @@ import pyarrow.types as pt
 from vae_core.config import SourceConfig
 from vae_core.errors import ConfigError, MissingDependencyError, SourceError
 from vae_core.ingest.faults import one_line
+from vae_core.ingest.folders import Scratch
 from vae_core.ingest.readers.base import MixedColumn, Rejected, Wishes
-from vae_core.ingest.remote import Scratch
 from vae_core.ingest.types import check_names, is_text, join
 
 _ROWS = 20_000
