@@ -243,6 +243,10 @@ class GenerationConfig(_Strict):
                 checked_output(output)
         return output
 
+    def output_of(self, name: str, version: str) -> str | None:
+        """`output` of the dataset that has this name and version."""
+        return self.output and self.output.replace("{name}", name).replace("{version}", version)
+
     @model_validator(mode="after")
     def _scheduler_is_of_dask(self) -> GenerationConfig:
         if self.scheduler is not None and self.engine != "dask":

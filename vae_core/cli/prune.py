@@ -33,5 +33,5 @@ def prune(name: str | None, keep: int, dry_run: bool, store: str | None, as_json
     data = [describe(artifact) for artifact in gone]
     rows = [(f"{each['kind']}/{each['name']}@{each['version']}", size(each["bytes"])) for each in data]
     verb = "to remove" if dry_run else "removed"
-    total = f"{verb}: {len(data)} artifacts, {size(sum(each['bytes'] for each in data))}"
+    total = f"{verb}: {len(data)} artifact{'s' * (len(data) != 1)}, {size(sum(each['bytes'] for each in data))}"
     emit(as_json, {"dry_run": dry_run, "removed": data}, [*table(rows), total])

@@ -17,7 +17,6 @@ SEGMENTS = 4  # pieces of equal mass of the law inside a bin
 MIN_ROWS = 8  # rows of a bin, at least
 BIN_ROWS = 50  # the same where that leaves FEW_BINS bins: of finer ones a model learns the noise
 FEW_BINS = 8
-SEEN_ROWS = 5  # rows of a seen value, at least: one of fewer is no better known than those beside it
 MAX_SEEN = 65_536  # seen values kept over all bins, at most
 _WIDEST = 2**64 - 4096  # the widest bin whose width fits 64 bits as a float
 
@@ -89,15 +88,15 @@ class Bins:
         ranges: list[tuple[int, int]],
         atoms: Array,
         grid: Grid | None,
-        min_frequency: int,
+        few: int,
     ) -> tuple[Bins, Array]:
         """Bins over `ranges` of sorted `values` [m] with `counts`; and the rows of each bin.
 
-        A bin that has no point of its own, between atoms, is dropped.
+        A value of `few` rows is seen, and a piece of a bin's law has as many. A bin that has no point of its own,
+        between atoms, is dropped.
         """
         lower, upper, knots, base, mass, seen = [], [], [], [], [], []
         taken = grid.index(atoms) if grid else atoms
-        few = max(min_frequency, SEEN_ROWS)
         frequent = counts >= few
         keep_seen = int(frequent.sum()) <= MAX_SEEN
         cumulative = np.cumsum(counts)

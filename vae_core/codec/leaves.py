@@ -53,7 +53,8 @@ class NumericLeaves:
         minimum = max(few, MIN_ROWS)
         share = rows / config.max_leaves
         many = len(uniques) > config.max_leaves
-        is_atom = counts >= max(few, config.atom_rows, share if many else 0)
+        often = max(few, config.atom_rows)
+        is_atom = counts >= (max(often, share) if many else often)
         if not many and counts[~is_atom].sum() < minimum:  # too few for a bin
             is_atom = counts >= few
         rest = ~is_atom
@@ -64,7 +65,7 @@ class NumericLeaves:
         atoms = uniques[is_atom]
         ranges = cut(uniques[rest], counts[rest], atoms, share, minimum) if rest.any() else []
         grid = Grid.fit(uniques)
-        bins, bin_mass = Bins.fit(uniques[rest], counts[rest], ranges, atoms, grid, few)
+        bins, bin_mass = Bins.fit(uniques[rest], counts[rest], ranges, atoms, grid, often)
         leaves = cls(atoms, bins, bool(nan_rows))
         mass = np.zeros(leaves.size, dtype=np.int64)
         mass[leaves._atom_leaf] = counts[is_atom]

@@ -60,8 +60,7 @@ def generate(
     shards = run.shards()
     ours = selected(shards, config.shards)
     name, version = name or model.name, version_of(run.digest)
-    where = config.output and config.output.replace("{name}", name).replace("{version}", version)
-    folder = Folder(place_of(where or store.path("datasets", name, version)), run)
+    folder = Folder(place_of(config.output_of(name, version) or store.path("datasets", name, version)), run)
     total = sum(shard.rows for shard in ours)
     finished = folder.finished()  # before the lock, so that a read-only dataset is returned too
     if finished is not None:
