@@ -264,6 +264,37 @@ def test_urls(server: tuple[str, list[str | None]], snapshot: Ingest, write: Wri
     assert "hunter2" not in str(caught.value)
 
 
+def test_downloads_are_shown(server: tuple[str, list[str | None]], tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"a,b\n" + b"1,2\n3,4\n" * 500_000)
+    notes: list[str] = []
+    ingest(
+        SourceConfig(path=f"http://{server[0]}/a.csv"),
+        SchemaConfig(),
+        Store(tmp_path / "store"),
+        "data",
+        lambda done, total=None, note="": notes.append(note) if note else None,
+    )
+    assert notes == [f"{megabytes} of 4 MB fetched" for megabytes in (1, 2, 3, 4)]
+
+
+def test_a_download_that_ends_early_is_refused(tmp_path: Path, snapshot: Ingest) -> None:
+    class Cut(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "4004")
+            self.end_headers()
+            self.wfile.write(b"a,b\n" + b"1,2\n" * 500)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Cut) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        with pytest.raises(SourceError, match="ended after 2,004 of 4,004 bytes"):
+            snapshot(f"http://127.0.0.1:{running.server_port}/a.csv")
+        running.shutdown()
+
+
 def test_queries(tmp_path: Path, snapshot: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
     database = tmp_path / "a.db"
     with sqlite3.connect(database) as connection:

@@ -14,14 +14,15 @@ from vae_core.errors import SourceError
 from vae_core.ingest.folders import GLOB, Located, Scratch, check_plain, shown
 from vae_core.ingest.formats import COMPRESSED, FORMATS
 from vae_core.ingest.remote import download, fetch
+from vae_core.progress import Progress, silent
 from vae_core.store import redact
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PACKAGE = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?!//)(.+)")
 
 
-def locate(path: str, scratch: Scratch) -> list[Located]:
-    """The files that `path` means, on the local disk.
+def locate(path: str, scratch: Scratch, progress: Progress = silent) -> list[Located]:
+    """The files that `path` means, on the local disk; `progress` gets notes of what is fetched.
 
     Raises:
         SourceError: there is none, or an address can't be read.
@@ -29,9 +30,9 @@ def locate(path: str, scratch: Scratch) -> list[Located]:
     if _URL.match(path):
         scheme = path.partition("://")[0].lower()
         if scheme in ("http", "https"):
-            return [(download(path, scratch() / "download"), redact(path.partition("?")[0]), ())]
+            return [(download(path, scratch() / "download", progress), redact(path.partition("?")[0]), ())]
         if scheme != "file":
-            return fetch(path, scratch)
+            return fetch(path, scratch, progress)
         path = urllib.request.url2pathname(urllib.parse.urlsplit(path).path)
     local = Path(path).expanduser()
     if local.is_file():

@@ -53,7 +53,7 @@ def ingest(
         def scratch() -> Path:
             return Path(folders.enter_context(TemporaryDirectory(prefix="vaesynth-")))
 
-        reader = open_reader(source, schema, scratch)
+        reader = open_reader(source, schema, scratch, progress)
         # Files are mostly new: their first rows are read while they are hashed.
         begun = stack.enter_context(ahead(reader.tables())) if isinstance(reader, FilesReader) else None
         fields: dict[str, Any] = {

@@ -18,6 +18,7 @@ from vae_core.ingest.faults import reading
 from vae_core.ingest.folders import Scratch
 from vae_core.ingest.formats import COMPRESSED, COMPRESSION_MAGIC, FORMATS
 from vae_core.ingest.locate import locate
+from vae_core.progress import Progress, silent
 from vae_core.store import hash_file, redact
 
 
@@ -101,7 +102,7 @@ def only_member(archive: zipfile.ZipFile, label: str) -> str:
     raise SourceError(f"{label}: the zip archive holds {len(names)} files ({listed}); unpack it and name one")
 
 
-def find_files(config: SourceConfig, scratch: Scratch) -> list[SourceFile]:
+def find_files(config: SourceConfig, scratch: Scratch, progress: Progress = silent) -> list[SourceFile]:
     """The files that `config.path` means, sorted by name, all of one format.
 
     Raises:
@@ -109,7 +110,7 @@ def find_files(config: SourceConfig, scratch: Scratch) -> list[SourceFile]:
     """
     assert config.path is not None
     with reading(redact(config.path)):
-        located = locate(config.path, scratch)
+        located = locate(config.path, scratch, progress)
     files = []
     for path, label, folders in located:
         with reading(label):

@@ -16,6 +16,7 @@ from vae_core.ingest.readers.jsonl import JsonLinesReader
 from vae_core.ingest.readers.memory import TableReader, frame_reader
 from vae_core.ingest.readers.sql import SqlReader
 from vae_core.ingest.sources import SourceFile, find_files
+from vae_core.progress import Progress, silent
 from vae_core.schema import Kind
 
 READERS: dict[str, Callable[[list[SourceFile], SourceConfig, Wishes], Reader]] = {
@@ -29,8 +30,13 @@ READERS: dict[str, Callable[[list[SourceFile], SourceConfig, Wishes], Reader]] =
 __all__ = ["READERS", "FilesReader", "Reader", "Rejected", "Wishes", "open_reader"]
 
 
-def open_reader(source: SourceConfig | pd.DataFrame | pa.Table, schema: SchemaConfig, scratch: Scratch) -> Reader:
-    """The reader for a source.
+def open_reader(
+    source: SourceConfig | pd.DataFrame | pa.Table,
+    schema: SchemaConfig,
+    scratch: Scratch,
+    progress: Progress = silent,
+) -> Reader:
+    """The reader for a source; `progress` gets notes of what is fetched.
 
     Raises:
         SourceError: the source isn't there, or is of no format that is known.
@@ -49,7 +55,7 @@ def open_reader(source: SourceConfig | pd.DataFrame | pa.Table, schema: SchemaCo
         return TableReader(source)
     if source.query is not None:
         return SqlReader(source, wishes, scratch)
-    files = find_files(source, scratch)
+    files = find_files(source, scratch, progress)
     if files[0].format == "tsv" and source.delimiter is None:
         source = source.model_copy(update={"format": "tsv"})
     return READERS[files[0].format](files, source, wishes)
