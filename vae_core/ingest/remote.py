@@ -88,14 +88,8 @@ def fetch(url: str, scratch: Scratch, progress: Progress = silent) -> list[Locat
             inner = PurePosixPath(name).relative_to(base)
             target = scratch() / "fetched" / str(len(located)) / inner.name
             target.parent.mkdir(parents=True)
-            with filesystem.open_input_stream(name, compression=None) as stream:
-                _copy(
-                    stream,
-                    target,
-                    filesystem.get_file_info(name).size,
-                    progress,
-                    f"file {len(located) + 1} of {len(below)}, ",
-                )
+            with filesystem.open_input_file(name) as stream:
+                _copy(stream, target, stream.size(), progress, f"file {len(located) + 1} of {len(below)}, ")
             located.append(
                 (target, label if len(below) == 1 else f"{url.partition('://')[0]}://{name}", inner.parts[:-1])
             )
