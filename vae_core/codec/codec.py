@@ -98,6 +98,8 @@ class Codec:
         for part in parts:
             if isinstance(part, Part) and part.table is not None:
                 bound |= {part.column, *(parts[k].column for k in part.determinants)}
+            if isinstance(part, Part) and part.nest is not None:
+                bound.add(part.column)
         free = {k: array for k, array in related.items() if k not in bound}
         orders = find_orders(free, schema, config.extremes)
         return cls(schema, tuple(forms), tuple(parts), joining, tuple(relations), orders, tuple(withheld))
@@ -136,6 +138,10 @@ class Codec:
             name: f"follows from {' and '.join(dict.fromkeys(rests.get(each, each) for each in said))}"
             for said, name in self.dependencies
         }
+        for part in self.parts:
+            if isinstance(part, Part) and part.nest is not None:
+                said = [names[k] for k in sorted(self.parts[a].column for a in part.nest.sources)]
+                found[names[part.column]] = f"is one that goes with {' and '.join(said)}"
         for relation in self.relations:
             exact = "" if relation.how is How.TIME else ", except where the source differs"
             found[names[relation.column]] = f"is {relation.formula(names)}{exact}"
@@ -184,8 +190,14 @@ class Codec:
                     known[column] = form.join([leaves.decode(np.arange(leaves.size))], [leaves], None)
         return known
 
-    def encode(self, table: pa.Table | pa.RecordBatch) -> Encoded:
-        """Codes int32 [n, sub-columns] and standardised reals float32 [n, Gaussian sub-columns] of rows."""
+    def encode(self, table: pa.Table | pa.RecordBatch, first_row: int | None = None) -> Encoded:
+        """Codes int32 [n, sub-columns] and standardised reals float32 [n, Gaussian sub-columns] of rows.
+
+        Args:
+            table: the rows.
+            first_row: the number of the first one, to learn from them: a nested value then has each of its codes on
+                some rows. Without, it has the first of them, so that equal rows have equal codes.
+        """
         rows = table.num_rows
         codes = np.zeros((rows, len(self.joining.plain)), dtype=np.int32, order="F")
         reals = np.zeros((rows, sum(sub.gaussian for sub in self.sub_columns)), dtype=np.float32)
@@ -203,9 +215,37 @@ class Codec:
                 part = self.parts[k]
                 if isinstance(part, GaussianPart):
                     part.encode(values, missing, codes, reals)
+                elif part.nest is not None:
+                    leaf = part.leaves.encode(values)
+                    if missing is not None:
+                        leaf[missing] = part.leaves.size
+                    numbered = None if first_row is None else np.arange(first_row, first_row + rows)
+                    part.encode_nested(leaf, self._leaves_of(part.nest.sources, codes.T), codes, numbered)
                 elif part.layout is not None:
                     part.encode(values, missing, codes)
         return Encoded(self.joining.join(codes), reals)
+
+    def canonical(self, codes: Array) -> Array:
+        """The codes [n, sub-columns] that `encode` gives the same rows without `first_row`."""
+        nested = [part for part in self.parts if isinstance(part, Part) and part.nest is not None]
+        if not nested:
+            return codes
+        plain = np.array(self.joining.split(codes))
+        leaves = self.leaves(plain)
+        for part in nested:
+            assert part.nest is not None
+            own = leaves[self.parts_of[part.column][0]]
+            part.encode_nested(own, [leaves[a] for a in part.nest.sources], plain.T, None)
+        return self.joining.join(plain.T)
+
+    def _leaves_of(self, parts: Collection[int], plain: Array) -> list[Array]:
+        """The leaves [n] of parts with a layout, of plain codes [sub-columns of the parts, n]."""
+        found = []
+        for k in parts:
+            part = self.parts[k]
+            assert isinstance(part, Part)
+            found.append(part.leaf(plain))
+        return found
 
     def decode(self, codes: Array, position: Array | None, first_row: int, seed: int = 0) -> pa.RecordBatch:
         """Rows of exactly the source's schema.
@@ -302,7 +342,9 @@ class Codec:
         """
         leaves: dict[int, Array] = {}
         for k, part in enumerate(self.parts):
-            if isinstance(part, Part) and part.layout is not None:
+            if isinstance(part, Part) and part.nest is not None:  # its sources come before it
+                leaves[k] = part.nested_leaf(plain, [leaves[a] for a in part.nest.sources])
+            elif isinstance(part, Part) and part.layout is not None:
                 leaves[k] = part.leaf(plain)
         for k, part in enumerate(self.parts):
             if isinstance(part, Part) and part.table is not None:

@@ -9,9 +9,10 @@ import pyarrow as pa
 
 from vae_core.codec import storage
 from vae_core.codec.dependencies import Candidate, Dependency
-from vae_core.codec.forms import Form, Leaves, Values, sorted_levels
+from vae_core.codec.forms import Form, Leaves, LevelForm, Values, sorted_levels
 from vae_core.codec.leaves import NumericLeaves, value_limits
 from vae_core.codec.levels import Levels
+from vae_core.codec.nesting import Nest
 from vae_core.codec.storage import Array, Bools
 from vae_core.config import CodecConfig
 from vae_core.schema import Kind, Schema
@@ -56,6 +57,7 @@ class Draft:
     exact: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # leaf id of each id, as a determinant
     dependency: Dependency | None = None
     spans: Array | None = None  # of weeks of the year
+    nest: Nest | None = None
 
     @property
     def constant(self) -> bool:
@@ -134,6 +136,18 @@ def draft_parts(
             Draft(index, label, ids, uniques, counts, array.null_count, alone, gaussian, measured, leaves, mass)
         )
     return drafts
+
+
+def as_levels(draft: Draft, array: pa.Array, schema: Schema, config: CodecConfig) -> Draft | None:
+    """Integers as levels, if few of them are too rare."""
+    (named,) = draft_parts(draft.column, LevelForm(array.type), array, None, schema, config)
+    assert isinstance(named.leaves, Levels)
+    kept = named.leaf_of_id() < len(named.leaves.values)
+    if named.counts[~kept[:-1]].sum() > POOLED_ROWS * len(named.ids):
+        return None
+    kept[-1] = True  # missing
+    named.exact = np.where(kept, draft.exact, -1)
+    return named
 
 
 def factorise(values: Values, missing: Bools | None) -> tuple[Array, Values, Array]:

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from vae_core.codec import storage
+from vae_core.codec.affiliation import nest_drafts
 from vae_core.codec.association import names_only, order_levels
 from vae_core.codec.dependencies import Dependency, find
-from vae_core.codec.drafts import POOLED_ROWS, Draft, Withheld, draft_parts
-from vae_core.codec.forms import Form, IntegerForm, Leaves, LevelForm
+from vae_core.codec.drafts import Draft, Withheld, as_levels, draft_parts
+from vae_core.codec.forms import Form, IntegerForm, Leaves, LevelForm, is_ordered
 from vae_core.codec.gaussian import Gaussian
 from vae_core.codec.joints import Joining, find_joints
 from vae_core.codec.layout import Layout
@@ -58,6 +58,9 @@ def fit_parts(
     )
     forms = forms | _split_weeks(drafts, forms, arrays, schema, config)
     _order(drafts, config)
+    if config.relations:
+        drafts, changed = nest_drafts(drafts, {k: forms[k] for k in forms if k not in related}, arrays, schema, config)
+        forms = forms | changed
     parts, subs = _build(drafts, schema, config)
     joints = find_joints(parts, lambda k: drafts[k].leaf_of_id()[drafts[k].ids], subs, config.joint_codes)
     return forms, parts, Joining(tuple(subs), joints), [draft.withheld(config) for draft in drafts]
@@ -85,15 +88,8 @@ def _name_keys(
         ]
         if not names_only(draft.exact[:-1], said):
             continue
-        levels = LevelForm(form.type)
-        (named,) = draft_parts(draft.column, levels, arrays[draft.column], None, schema, config)
-        assert isinstance(named.leaves, Levels)
-        kept = named.leaf_of_id() < len(named.leaves.values)
-        if named.counts[~kept[:-1]].sum() > POOLED_ROWS * len(named.ids):
-            continue
-        kept[-1] = True  # missing
-        named.exact = np.where(kept, draft.exact, -1)
-        drafts[a], changed[draft.column] = named, levels
+        if (named := as_levels(draft, arrays[draft.column], schema, config)) is not None:
+            drafts[a], changed[draft.column] = named, LevelForm(form.type)
     return changed
 
 
@@ -138,7 +134,7 @@ def _order(drafts: list[Draft], config: CodecConfig) -> None:
         size = draft.leaves.size + (draft.nulls > 0)
         if size <= config.split_above:
             others.append((draft.leaf_of_id()[draft.ids], size))
-        elif not draft.dependency and isinstance(draft.leaves, Levels) and not _is_ordered(draft.leaves.values.type):
+        elif not draft.dependency and isinstance(draft.leaves, Levels) and not is_ordered(draft.leaves.values.type):
             split.append(draft)
     for draft in split:  # their order is free
         assert isinstance(draft.leaves, Levels)
@@ -146,12 +142,6 @@ def _order(drafts: list[Draft], config: CodecConfig) -> None:
         order = order_levels(draft.leaf_of_id()[draft.ids], count, others)
         draft.leaves = draft.leaves.reordered(order)
         draft.mass[:count] = draft.mass[order]
-
-
-def _is_ordered(kind: pa.DataType) -> bool:
-    """Whether levels of this type have an order that means something; integers that are levels only name something."""
-    whole = storage.is_integral(kind) and not pa.types.is_integer(kind)
-    return bool(whole or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
 def _build(
@@ -174,6 +164,11 @@ def _build(
             parts.append(Part(draft.column, leaves, determinants=determinants, table=table))
         elif draft.constant and (not draft.nulls or k != _carrier(drafts, draft.column)):
             parts.append(Part(draft.column, draft.leaves, table=np.flatnonzero(draft.leaves.allowed)))
+        elif draft.nest is not None:
+            layout = draft.nest.layout(draft.nulls > 0)
+            part = Part(draft.column, draft.leaves, layout, (len(subs), len(subs) + 1), nest=draft.nest)
+            new = part.sub_columns(draft.name, column, subs)
+            parts.append(part)
         else:
             pooled = len(draft.mass) - 1 if not draft.leaves.allowed.all() else None
             most = config.split_above if draft.spans is None else len(draft.mass) + 1

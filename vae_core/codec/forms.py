@@ -132,6 +132,12 @@ def is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
+def is_ordered(kind: pa.DataType) -> bool:
+    """Whether levels of this type have an order that means something; integers that are levels only name something."""
+    whole = storage.is_integral(kind) and not pa.types.is_integer(kind)
+    return bool(whole or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
 def level_type(kind: pa.DataType) -> pa.DataType:
     """The type in which levels of a column of this type are kept: the same, where Arrow can look it up."""
     if pa.types.is_dictionary(kind):

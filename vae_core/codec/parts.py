@@ -13,7 +13,8 @@ from vae_core.codec.gaussian import Gaussian
 from vae_core.codec.layout import Layout
 from vae_core.codec.leaves import NumericLeaves
 from vae_core.codec.levels import Levels
-from vae_core.codec.storage import Array, Bools
+from vae_core.codec.nesting import Nest
+from vae_core.codec.storage import Array, Bools, Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +63,7 @@ class Part:
         tied: index of the sub-column, of the column's first part, that already says whether the row is missing, or,
             with `spans`, which leaves there are.
         spans: the first and the last leaf at each leaf of that part, int64 [its leaves, 2].
+        nest: which leaves go with those of others; `layout` is of its codes then, instead of leaves.
     """
 
     column: int
@@ -73,9 +75,10 @@ class Part:
     table: Array | None = None
     tied: int | None = None
     spans: Array | None = None
+    nest: Nest | None = None
 
     def encode(self, values: Values, missing: Bools | None, codes: Array) -> None:
-        """Write the codes of values [n] into `codes` [n, sub-columns]; for a part with a layout."""
+        """Write the codes of values [n] into `codes` [n, sub-columns]; for a part with a layout and no nest."""
         assert self.layout is not None
         leaf = self.leaves.encode(values)
         if missing is not None:  # without a missing code, missing rows get the first leaf
@@ -83,15 +86,36 @@ class Part:
         for sub, code in zip(self.subs, self.layout.encode(leaf), strict=True):
             codes[:, sub] = code
 
+    def encode_nested(self, leaf: Array, sources: Sequence[Array], codes: Array, rows: Ints | None) -> None:
+        """Write the codes of leaves [n] beside those of the nest's sources; `rows` as in `Nest.encode`."""
+        assert self.layout is not None and self.nest is not None
+        inside = self.nest.encode(sources, leaf, rows)
+        if self.layout.missing:
+            inside[leaf == self.leaves.size] = self.nest.codes
+        for sub, code in zip(self.subs, self.layout.encode(inside), strict=True):
+            codes[:, sub] = code
+
     def leaf(self, codes: Array) -> Array:
-        """The leaf of each row of `codes` [sub-columns, n]; for a part with a layout."""
+        """The leaf of each row of `codes` [sub-columns, n]; for a part with a layout and no nest."""
         assert self.layout is not None
         return self.layout.decode([codes[sub] for sub in self.subs])
+
+    def nested_leaf(self, codes: Array, sources: Sequence[Array]) -> Array:
+        """The same for a part with a nest, beside the leaves [n] of its sources."""
+        assert self.layout is not None and self.nest is not None
+        inside = self.layout.decode([codes[sub] for sub in self.subs])
+        leaf = self.nest.decode(sources, np.minimum(inside, self.nest.codes - 1))
+        return np.where(inside < self.nest.codes, leaf, self.leaves.size)
 
     def ends(self, leaf: Array) -> tuple[Array, Array]:
         """The smallest and the largest number at each leaf [n], of some leaf where the row is missing."""
         assert isinstance(self.leaves, NumericLeaves)
         return self.leaves.ends(self.present(leaf)[0])
+
+    @property
+    def ordered(self) -> bool:
+        """Whether codes that are near each other mean nearly the same: of numbers, and of what is nested."""
+        return isinstance(self.leaves, NumericLeaves) or self.nest is not None
 
     def present(self, leaf: Array) -> tuple[Array, Bools | None]:
         """The leaves [n], some leaf where the row is missing, and where that is (`None`: nowhere)."""
@@ -112,7 +136,7 @@ class Part:
         if self.layout is None:
             return []
         tie = None if self.tied is None else earlier[self.tied]
-        allowed = self.layout.allowed(self.leaves.allowed)
+        allowed = self.layout.allowed(self.leaves.allowed if self.nest is None else np.ones(self.nest.codes, bool))
         names = [name, f"{name}.fine"]
         parents = [self.tied, self.subs[0]]
         if tie is not None:
@@ -138,9 +162,9 @@ class Part:
         ]
 
     def _ordered(self, k: int) -> int:
-        """How many codes of the k-th sub-column are in order: all but the missing one of numbers, none of levels."""
+        """How many codes of the k-th sub-column are in order: all but the missing one of `ordered` parts."""
         assert self.layout is not None
-        if not isinstance(self.leaves, NumericLeaves):
+        if not self.ordered:
             return 0
         return self.layout.sizes[k] - (self.layout.missing and k == 0)
 
@@ -155,7 +179,9 @@ class Part:
             "determinants": list(self.determinants),
             "table": None if self.table is None else _runs(self.table),
             "tied": self.tied,
-        } | ({} if self.spans is None else {"spans": self.spans.tolist()})
+            **({} if self.spans is None else {"spans": self.spans.tolist()}),
+            **({} if self.nest is None else {"nest": self.nest.to_dict()}),
+        }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Part:
@@ -171,6 +197,7 @@ class Part:
             None if data["table"] is None else np.repeat(*np.array(data["table"], dtype=np.int64)),
             data["tied"],
             np.array(data["spans"], dtype=np.int64) if "spans" in data else None,
+            Nest.from_dict(data["nest"]) if "nest" in data else None,
         )
 
 

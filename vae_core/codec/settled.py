@@ -18,9 +18,10 @@ from vae_core.codec.storage import Array, Ints
 def settled(codec: Codec, codes: Array, position: Array) -> Array:
     """The codes, integers [n, sub-columns], that `codec.encode` gives to what `codec.decode` makes of these.
 
-    The same, but for Gaussian columns, whose values follow the position, and rows whose values change places.
+    The same, but for nested columns, whose values have several codes, Gaussian ones, whose values follow the position,
+    and rows whose values change places.
     """
-    return _in_order(codec, _at_positions(codec, codes, position), position)
+    return _in_order(codec, _at_positions(codec, codec.canonical(codes), position), position)
 
 
 def rare(codec: Codec, rows: RareRows, codes: Array, position: Array) -> Ints:

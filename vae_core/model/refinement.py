@@ -21,14 +21,16 @@ def refined(codec: Codec) -> list[int | None]:
     """For each sub-column of `codec` the one that it refines: of a fine code the coarse one.
 
     That is for levels and atoms, whose pairs mean something each, if there are not too many. The fine code of a bin
-    only says where in the coarse one a number lies: it is embedded by itself, and learned from more rows. A column of
-    which a quarter are atoms is not of bins.
+    only says where in the coarse one a number, or a nested value, lies: it is embedded by itself, and learned from more
+    rows. A column of which a quarter are atoms is not of bins.
     """
     refines: list[int | None] = [None] * len(codec.sub_columns)
     for part, coarse, fine in codec.split_parts:
         few = codec.sub_columns[coarse].size * codec.sub_columns[fine].size <= MAX_LEAVES
         leaves = part.leaves
-        bins = isinstance(leaves, NumericLeaves) and leaves.is_atom(np.arange(leaves.size)).mean() < 0.25
+        bins = part.nest is not None
+        if isinstance(leaves, NumericLeaves):
+            bins = leaves.is_atom(np.arange(leaves.size)).mean() < 0.25
         if few and not bins:
             refines[fine] = coarse
     return refines

@@ -16,7 +16,6 @@ import numpy.typing as npt
 from scipy.linalg import cholesky, solve_triangular
 
 from vae_core.codec import Codec
-from vae_core.codec.leaves import NumericLeaves
 from vae_core.model.places import PLACES, places
 
 LEAST = 0.3  # share of the variance of other rows' scores that is told; below, hidden units do as well
@@ -65,7 +64,7 @@ class Design:
     def __init__(self, codec: Codec, codes: npt.NDArray[np.integer]) -> None:
         """Place the codes of `codec`'s sub-columns by how many of the rows `codes` [n, sub_columns] have each."""
         subs = codec.sub_columns
-        self._fine = {c: f for part, c, f in codec.split_parts if isinstance(part.leaves, NumericLeaves)}
+        self._fine = {c: f for part, c, f in codec.split_parts if part.ordered}
         numbers = [
             j for j, sub in enumerate(subs) if sub.ordered > 2 and not sub.gaussian and j not in self._fine.values()
         ]

@@ -34,6 +34,7 @@ def rare_rows(folder: Path, codec: Codec, codes: npt.NDArray[Any], few: int) -> 
     """The rows of the snapshot in `folder` that few are like or equal to; `codes` are theirs, [rows, sub_columns]."""
     if few < 2:
         return None
+    codes = codec.canonical(codes)
     names = [codec.schema.columns[k].name for k in open_columns(codec)]
     if not names:
         return RareRows.fit(codes, None, few)
@@ -62,6 +63,7 @@ def remembers(
     held = int(holdout.sum())
     if held == 0:
         return True
+    codes = codec.canonical(codes)
     learned = RareRows.fit(codes[~holdout], None, few)
     real = len(learned.find(codes[holdout])) / held
     generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)

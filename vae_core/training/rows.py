@@ -27,7 +27,7 @@ def encode(dataset: Any, codec: Codec, rows: int) -> tuple[npt.NDArray[Any], npt
     values = np.empty((rows, sum(sub.gaussian for sub in codec.sub_columns)), np.float32)
     start = 0
     for batch in dataset.to_batches(batch_readahead=1, fragment_readahead=1):
-        encoded, span = codec.encode(batch), slice(start, start + len(batch))
+        encoded, span = codec.encode(batch, start), slice(start, start + len(batch))
         codes[span], values[span] = encoded.codes, encoded.values
         start += len(batch)
     return codes, values

@@ -53,7 +53,7 @@ def drawn_first(folder: Path, schema: Schema, config: TrainingConfig, progress: 
         codec = Codec.fit(table, schema, config.codec, seed=config.seed, first=first)
         if not codec.sub_columns:
             return ()
-        encoded = codec.encode(table)
+        encoded = codec.encode(table, first_row=0)
         structure = Structure.learn(codec, encoded.codes[~holdout])
         layout = Layout.from_codec(codec, encoded.codes[~holdout], structure)
         with processor():

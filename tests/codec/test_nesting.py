@@ -1,0 +1,180 @@
+"""Values that belong to those of other columns stay with them, as frequent as they are there, whatever the codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vae_core.codec import Codec, RareRows
+from vae_core.codec.nesting import Nest
+from vae_core.codec.settled import rare, settled
+
+RandomCodes = Callable[..., np.ndarray]
+
+
+def nest_of(codec: Codec, column: str) -> tuple[Nest, set[str]] | None:
+    """The nest of a column, and the columns that it belongs to."""
+    names = [c.name for c in codec.schema.columns]
+    (part,) = (codec.parts[k] for k in codec.parts_of[names.index(column)])
+    nest = getattr(part, "nest", None)
+    return None if nest is None else (nest, {names[codec.parts[a].column] for a in nest.sources})
+
+
+def cities(rows: int = 30_000, seed: int = 0) -> pa.Table:
+    """States, their cities, of which some have namesakes in another, and what has nothing to do with either."""
+    rng = np.random.default_rng(seed)
+    state = rng.choice(20, rows, p=np.arange(1, 21) / 210)
+    city = np.minimum(rng.geometric(0.15, rows), 12) - 1
+    name = np.where(city < 1, city, state * 12 + city)  # every state has a Springfield
+    return pa.table(
+        {
+            "state": np.array([f"S{s}" for s in range(20)])[state],
+            "size": rng.normal(0, 1, rows) - city,
+            "city": pa.array(np.array([f"town {c}" for c in range(300)])[name], mask=rng.random(rows) < 0.1),
+            "shop": rng.choice([f"shop {k}" for k in range(200)], rows),
+            "amount": rng.integers(0, 500, rows),
+            "paid": rng.choice(["yes", "no"], rows),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def towns() -> pa.Table:
+    return cities()
+
+
+@pytest.fixture(scope="module")
+def codec(towns: pa.Table, fit) -> Codec:
+    return fit(towns)
+
+
+def pairs(table: pa.Table | pa.RecordBatch, *names: str) -> pd.Series:
+    """How many rows have each combination."""
+    return table.select(list(names)).to_pandas().value_counts()
+
+
+def test_what_belongs_to_others_is_found_and_nothing_else(codec: Codec, towns: pa.Table, fit) -> None:
+    found = nest_of(codec, "city")
+    assert found is not None and found[1] == {"state"}
+    assert nest_of(codec, "shop") is None and nest_of(codec, "amount") is None
+    assert ("city", "is one that goes with state") in codec.laws
+    assert nest_of(fit(towns, relations=False), "city") is None
+    last = towns.select([name for name in towns.column_names if name != "city"] + ["city"])
+    assert nest_of(fit(last), "city") is None  # it may be what is to be predicted
+
+
+def test_flights_belong_to_routes_and_planes_to_carriers(flights: pa.Table, fit, random_codes: RandomCodes) -> None:
+    codec = fit(flights, min_frequency=1)
+    flight, plane = nest_of(codec, "flight"), nest_of(codec, "tailnum")
+    assert flight is not None and flight[1] == {"carrier", "origin"}  # of all flights it would be the dest, too
+    assert plane is not None and plane[1] == {"carrier"}
+    assert nest_of(codec, "sched_arr_time") is None  # a number that its neighbours are like
+    made = codec.decode(random_codes(codec, 20_000), None, 0)
+    assert set(pairs(made, "carrier", "tailnum").index) <= set(pairs(flights, "carrier", "tailnum").index)
+    flown = pairs(made, "carrier", "origin", "flight").index
+    possible = flown.droplevel("flight").isin(pairs(flights, "carrier", "origin").index)
+    assert possible.sum() > 1_000 and flown[possible].isin(pairs(flights, "carrier", "origin", "flight").index).all()
+    assert flown.droplevel("origin").isin(pairs(flights, "carrier", "flight").index).all()  # of others, the carrier's
+
+
+def test_any_codes_make_pairs_that_enough_rows_have(codec: Codec, towns: pa.Table, random_codes: RandomCodes) -> None:
+    made = codec.decode(random_codes(codec, 50_000), None, 0)
+    counts = pairs(towns, "state", "city")
+    assert set(pairs(made, "state", "city").index) == set(counts[counts >= 5].index)
+    assert made["city"].null_count > 0
+
+
+def test_even_codes_make_values_as_frequent_as_they_are(codec: Codec, towns: pa.Table) -> None:
+    # Whatever the model makes of a state, its cities keep their shares: codes are as many as their rows.
+    (coarse,) = (j for j, sub in enumerate(codec.sub_columns) if sub.name == "city")
+    found = nest_of(codec, "city")
+    assert found is not None
+    every = np.arange(found[0].codes)
+    side = round(len(every) ** 0.5)
+    real = towns.to_pandas().dropna()
+    for state in ("S3", "S19"):
+        (row, *_) = np.flatnonzero(np.array(towns["state"].to_pylist()) == state)
+        codes = np.repeat(codec.encode(towns.slice(row, 1)).codes, len(every), axis=0)
+        codes[:, coarse], codes[:, coarse + 1] = every // side, every % side
+        made = codec.decode(codes, None, 0)["city"].to_pandas().value_counts()
+        wanted = real[real["state"] == state]["city"].value_counts() * len(every) / (real["state"] == state).sum()
+        assert made.sub(wanted, fill_value=0).abs().max() <= 1
+
+
+def test_values_come_back_and_codes_are_spread_for_learning(codec: Codec, towns: pa.Table) -> None:
+    plain, spread = codec.encode(towns).codes, codec.encode(towns, first_row=0).codes
+    names, missing = [sub.name for sub in codec.sub_columns], towns["city"].is_null().to_numpy()
+    coarse = names.index("city")
+    for codes in (plain, spread):
+        back = codec.decode(codes, None, 0)
+        enough = pairs(towns, "state", "city")
+        known = pd.MultiIndex.from_frame(towns.select(["state", "city"]).to_pandas()).isin(enough[enough >= 5].index)
+        same = np.array(back["city"].to_pylist()) == np.array(towns["city"].to_pylist())
+        assert same[known | missing].all() and known.mean() > 0.85
+    assert np.array_equal(codec.canonical(spread), plain)
+    rows = np.bincount(spread[~missing, coarse])
+    assert rows.max() < 1.3 * rows.mean() and np.bincount(plain[:, coarse]).max() > 2 * rows.mean()
+    half = codec.encode(towns.slice(10_000, 500), first_row=10_000).codes
+    assert np.array_equal(half, spread[10_000:10_500])  # batches may be cut anywhere
+
+
+def test_rows_are_known_by_their_values_not_by_their_codes(
+    codec: Codec, random_codes: RandomCodes, positions: Callable[[Codec, int], np.ndarray]
+) -> None:
+    codes, position = random_codes(codec, 5_000), positions(codec, 5_000)
+    made = pa.Table.from_batches([codec.decode(codes, position, 0)])
+    assert np.array_equal(settled(codec, codes, position), codec.encode(made).codes)
+    filter_ = RareRows.fit(codec.encode(made).codes, None, 5)
+    other = codec.encode(made, first_row=77).codes  # of the same values
+    assert (other != codes).any(axis=1).mean() > 0.5
+    assert len(rare(codec, filter_, other, position)) == filter_.rows > 4_000
+
+
+def test_a_codec_with_nests_survives_json(codec: Codec, towns: pa.Table) -> None:
+    again = Codec.from_dict(codec.to_dict())
+    assert again.digest == codec.digest
+    codes = codec.encode(towns, first_row=3).codes
+    assert np.array_equal(again.encode(towns, first_row=3).codes, codes)
+    assert again.decode(codes, None, 0).equals(codec.decode(codes, None, 0))
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    rows=st.integers(1, 400),
+    sizes=st.lists(st.integers(1, 5), min_size=1, max_size=3),
+    leaves=st.integers(1, 300),
+    few=st.integers(1, 4),
+)
+@settings(deadline=None)
+def test_every_list_covers_all_codes_once(seed: int, rows: int, sizes: list[int], leaves: int, few: int) -> None:
+    rng = np.random.default_rng(seed)
+    own = rng.integers(-1, leaves + 1, rows)  # some are none of the leaves
+    sources = {k: (rng.integers(0, size, rows), size) for k, size in enumerate(sizes)}
+    nest = Nest.fit(sources, own, leaves, few, rng.random(rows))
+    counts = pd.Series(list(zip(*(leaf for leaf, _ in sources.values()), own, strict=True))).value_counts()
+    listed = {key for key, count in counts.items() if count >= few and 0 <= key[-1] < leaves}
+    if nest is None:
+        assert not listed
+        return
+    contexts = {key[:-1] for key in listed}
+    for context in contexts:
+        code = np.arange(nest.codes)
+        here = [np.full(nest.codes, leaf) for leaf in context]
+        leaf = nest.decode(here, code)
+        assert {(*context, each) for each in leaf.tolist()} == {key for key in listed if key[:-1] == context}
+        first = nest.encode(here, leaf, None)
+        assert np.array_equal(nest.decode(here, first), leaf) and (first <= code).all()
+        again = nest.encode(here, leaf, code)
+        assert np.array_equal(nest.decode(here, again), leaf)
+    # Where all sources have no list the first of them may have one: each code makes one of its values.
+    for context in np.ndindex(*sizes):
+        if context not in contexts:
+            leaf = nest.decode([np.full(nest.codes, each) for each in context], np.arange(nest.codes))
+            shorter = [{key[-1] for key in counts.index if key[:n] == context[:n]} for n in range(len(sizes), -1, -1)]
+            assert any(set(leaf.tolist()) <= each for each in shorter)
