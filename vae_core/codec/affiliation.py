@@ -22,11 +22,12 @@ from vae_core.schema import Schema
 _SUPPORT = 5  # rows a value, on average, at least
 _SOURCES = 3
 _GAIN = 0.1  # nats that each source says of the values, at least ...
-_WORTH = 1.0  # ... and all of them
+_WORTH = 1.0  # ... and all of them together
 _TOLD = 0.7  # of what there is to say about a source, the share that values say, at least
 _UNSEEN = 0.02  # share of the rows whose value stands nowhere else beside what the sources say, at most
 _RARE = 0.05  # share of the rows whose value is in no list, at most
-_ROWS = 500_000  # on which sources are looked for
+_CANDIDATES = 32  # columns that may belong to others, and those that others may belong to, at most
+_COMPARED = 200_000_000  # rows, times pairs of columns, on which they are looked for
 _SPREAD = 0.05  # share of a number's variance that values explain, below which they aren't put in its order
 
 
@@ -44,45 +45,53 @@ def nest_drafts(
         for k, draft in enumerate(drafts[:-1])
         if draft.alone and not (draft.gaussian or draft.constant or draft.dependency or draft.leaves.positioned)
     ]
-    leaves = {k: (drafts[k].leaf_of_id()[drafts[k].ids], drafts[k].leaves.size + 1) for k in plain}
-    numbers = [
-        np.where(draft.ids < len(draft.uniques), draft.ids, np.nan)
-        for draft in drafts
-        if isinstance(draft.leaves, NumericLeaves)
-    ]
+    plain = sorted(plain, key=lambda k: isinstance(drafts[k].leaves, NumericLeaves))[:_CANDIDATES]  # levels first
+    numbers = {
+        k
+        for k, draft in enumerate(drafts)
+        if isinstance(forms.get(draft.column), IntegerForm) and draft.measured and k not in told
+    }
+    targets = [k for k, draft in enumerate(drafts[:-1]) if _may_nest(draft, k in numbers, config)]
+    targets = sorted(targets, key=lambda k: (k in numbers, -len(drafts[k].uniques)))[:_CANDIDATES]
+    step = max(1, len(targets) * len(plain) * len(drafts[0].ids) // _COMPARED)
     sources: set[int] = set()
-    for k in sorted(range(len(drafts) - 1), key=lambda k: -len(drafts[k].uniques)):
+    for k in sorted(targets, key=lambda k: -len(drafts[k].uniques)):
         draft, size = drafts[k], len(drafts[k].uniques)
-        number = isinstance(forms.get(draft.column), IntegerForm) and draft.measured and k not in told
-        if k in sources or draft.dependency or draft.gaussian or not _may_nest(draft, number, config):
-            continue
         free = [a for a in plain if a != k and drafts[a].nest is None and len(drafts[a].uniques) < size]
-        found = find_sources(draft.ids, size + 1, leaves, free, config.min_frequency)
-        if not found or (number and not names_only(np.arange(size), [_modal(draft, drafts[a]) for a in found])):
+        if k in sources:
             continue
-        levels = as_levels(draft, arrays[draft.column], schema, config) if number else draft
+        found = _find_sources(draft, {a: drafts[a] for a in free}, step, config.min_frequency)
+        if not found or (k in numbers and not names_only(np.arange(size), [_modal(draft, drafts[a]) for a in found])):
+            continue
+        levels = as_levels(draft, arrays[draft.column], schema, config) if k in numbers else draft
         if levels is None or not isinstance(levels.leaves, Levels):
             continue
-        own = levels.leaf_of_id()[levels.ids]
+        own, count = _leaves(levels)
+        leaves = {a: _leaves(drafts[a]) for a in found}
         context = np.zeros(len(own), np.int64)
-        for a in found:
-            context = _numbered(context * leaves[a][1] + leaves[a][0])
-        order = within(context, own, numbers)
-        nest = Nest.fit({a: leaves[a] for a in found}, own, len(levels.leaves.values), config.min_frequency, order)
+        for leaf, leaf_count in leaves.values():
+            context = _numbered(context * leaf_count + leaf)
+        order = _within(context, _numbered(context * count + own), [d for a, d in enumerate(drafts) if a != k])
+        nest = Nest.fit(leaves, own, len(levels.leaves.values), config.min_frequency, order)
         if nest is None:
             continue
         levels.nest, drafts[k] = nest, levels
         sources |= set(found)
-        if number:
+        if k in numbers:
             changed[draft.column] = LevelForm(arrays[draft.column].type)
     return _after_sources(drafts), changed
+
+
+def _leaves(draft: Draft) -> tuple[Array, int]:
+    """The leaf of each row [n], and the number of leaves, missing included."""
+    return draft.leaf_of_id()[draft.ids], draft.leaves.size + 1
 
 
 def _may_nest(draft: Draft, number: bool, config: CodecConfig) -> bool:
     """Whether a column has more values than are learned well one by one, each on several rows."""
     free = number or (isinstance(draft.leaves, Levels) and not is_ordered(draft.leaves.values.type))
-    size = len(draft.uniques)
-    return free and draft.alone and config.split_above < size < len(draft.ids) / _SUPPORT
+    learned = draft.alone and not draft.dependency and not draft.gaussian
+    return free and learned and config.split_above < len(draft.uniques) < len(draft.ids) / _SUPPORT
 
 
 def _modal(draft: Draft, other: Draft) -> Array:
@@ -109,29 +118,24 @@ def _after_sources(drafts: list[Draft]) -> list[Draft]:
     return [drafts[k] for k in order]
 
 
-def find_sources(
-    target: Array, size: int, others: Mapping[int, tuple[Array, int]], free: Sequence[int], few: int
-) -> list[int]:
-    """Those of `free` that a column's values belong to, the one that says most first; none where they don't.
+def _find_sources(target: Draft, others: Mapping[int, Draft], step: int, few: int) -> list[int]:
+    """Those of `others` that a column's values belong to, the one that says most first; none where they don't.
 
     Args:
-        target: the column's value of each row, int [n], below `size`.
-        size: number of values.
-        others: the leaf of each row [n], and the number of leaves, of other parts.
-        free: indices of these.
+        target: the column.
+        others: those that may say something of it.
+        step: every which row is looked at.
         few: a value that goes with the same on fewer rows is in no list.
     """
-    step = max(1, len(target) // _ROWS)
-    own = target[::step].astype(np.int64)
+    own, size = target.ids[::step].astype(np.int64), len(target.uniques) + 1
     context, chosen = np.zeros(len(own), np.int64), list[int]()
     left = whole = _entropy(own)
     while len(chosen) < _SOURCES:
         best: tuple[float, int, Array] | None = None
-        for k in free:
+        for k, other in others.items():
             if k in chosen:
                 continue
-            leaf, leaves = others[k]
-            both = _numbered(context * leaves + leaf[::step])
+            both = _numbered(context * (other.leaves.size + 1) + other.leaf_of_id()[other.ids[::step]])
             pair = both * size + own
             entropy = _entropy(both)
             gain = left - (_entropy(pair) - entropy)
@@ -146,24 +150,23 @@ def find_sources(
     return chosen if whole - left >= _WORTH else []
 
 
-def within(context: Array, own: Array, numbers: Sequence[Array]) -> Array:
-    """The one of `numbers` that values explain best where the context is the same; how frequent each is, if none is.
+def _within(context: Array, pair: Array, others: Sequence[Draft]) -> Array:
+    """Where values stand among those that go with the same: by the number that they explain best, or by their rows.
 
     Args:
-        context: what the sources say, int [n].
-        own: the value, int [n].
-        numbers: floats [n] each, NaN where missing.
+        context: what the sources say, numbered, int [n].
+        pair: that with the value, numbered, int [n].
+        others: the other columns.
     """
-    pair = _numbered(context.astype(np.int64) * (int(own.max(initial=0)) + 1) + own)
     best = _SPREAD
     order = -np.bincount(pair)[pair].astype(np.float64)
-    for number in numbers:
-        there = ~np.isnan(number)
-        if not there.any():
+    for other in others:
+        there = other.ids < len(other.uniques)
+        if not isinstance(other.leaves, NumericLeaves) or not there.any():
             continue
-        inner = number - means(context[there], number[there], int(context.max()) + 1)[context]
-        mean = means(pair[there], inner[there], int(pair.max()) + 1)[pair]
-        total = float((inner[there] ** 2).sum())
+        number = other.ids - means(context[there], other.ids[there], int(context.max()) + 1)[context]
+        mean = means(pair[there], number[there], int(pair.max()) + 1)[pair]
+        total = float((number[there] ** 2).sum())
         share = float((mean[there] ** 2).sum()) / total if total > 0 else 0.0
         if share > best:
             best, order = share, mean
