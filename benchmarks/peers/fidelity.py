@@ -45,6 +45,7 @@ def two_sample_score(real: pd.DataFrame, synthetic: pd.DataFrame) -> float:
     transformer = HyperTransformer()
     transformer.fit(real if known else pd.concat([real, synthetic]))  # a level that isn't real has a column of its own
     x = np.concatenate([transformer.transform(frame.copy()).to_numpy() for frame in (real, synthetic)])
+    x = x.astype(float)
     x[np.isinf(x)] = np.nan
     y = np.repeat([1, 0], [len(real), len(synthetic)])
     scores = []

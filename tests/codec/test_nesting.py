@@ -26,17 +26,17 @@ def nest_of(codec: Codec, column: str) -> tuple[Nest, set[str]] | None:
     return None if nest is None else (nest, {names[codec.parts[a].column] for a in nest.sources})
 
 
-def cities(rows: int = 30_000, seed: int = 0) -> pa.Table:
+def cities(rows: int = 60_000, seed: int = 0) -> pa.Table:
     """States, their cities, of which some have namesakes in another, and what has nothing to do with either."""
     rng = np.random.default_rng(seed)
-    state = rng.choice(20, rows, p=np.arange(1, 21) / 210)
-    city = np.minimum(rng.geometric(0.15, rows), 12) - 1
-    name = np.where(city < 1, city, state * 12 + city)  # every state has a Springfield
+    state = rng.choice(40, rows, p=np.arange(20, 60) / 1_580)
+    city = rng.choice(20, rows, p=np.arange(5, 25) / 290)
+    name = np.where(city == 19, 0, 1 + state * 20 + city)  # every state has a Springfield
     return pa.table(
         {
-            "state": np.array([f"S{s}" for s in range(20)])[state],
+            "state": np.array([f"S{s}" for s in range(40)])[state],
             "size": rng.normal(0, 1, rows) - city,
-            "city": pa.array(np.array([f"town {c}" for c in range(300)])[name], mask=rng.random(rows) < 0.1),
+            "city": pa.array(np.array([f"town {c}" for c in range(801)])[name], mask=rng.random(rows) < 0.1),
             "shop": rng.choice([f"shop {k}" for k in range(200)], rows),
             "amount": rng.integers(0, 500, rows),
             "paid": rng.choice(["yes", "no"], rows),
@@ -103,8 +103,9 @@ def test_even_codes_make_values_as_frequent_as_they_are(codec: Codec, towns: pa.
         codes = np.repeat(codec.encode(towns.slice(row, 1)).codes, len(every), axis=0)
         codes[:, coarse], codes[:, coarse + 1] = every // side, every % side
         made = codec.decode(codes, None, 0)["city"].to_pandas().value_counts()
-        wanted = real[real["state"] == state]["city"].value_counts() * len(every) / (real["state"] == state).sum()
-        assert made.sub(wanted, fill_value=0).abs().max() <= 1
+        wanted = real[real["state"] == state]["city"].value_counts()
+        wanted = wanted[wanted >= 5]
+        assert made.sub(wanted * len(every) / wanted.sum(), fill_value=0).abs().max() <= 1
 
 
 def test_values_come_back_and_codes_are_spread_for_learning(codec: Codec, towns: pa.Table) -> None:
@@ -119,7 +120,7 @@ def test_values_come_back_and_codes_are_spread_for_learning(codec: Codec, towns:
         assert same[known | missing].all() and known.mean() > 0.85
     assert np.array_equal(codec.canonical(spread), plain)
     rows = np.bincount(spread[~missing, coarse])
-    assert rows.max() < 1.3 * rows.mean() and np.bincount(plain[:, coarse]).max() > 2 * rows.mean()
+    assert rows.max() < 1.1 * rows.mean() and np.bincount(plain[:, coarse]).max() > 1.3 * rows.mean()
     half = codec.encode(towns.slice(10_000, 500), first_row=10_000).codes
     assert np.array_equal(half, spread[10_000:10_500])  # batches may be cut anywhere
 

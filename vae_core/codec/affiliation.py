@@ -20,6 +20,7 @@ from vae_core.config import CodecConfig
 from vae_core.schema import Schema
 
 _SUPPORT = 5  # rows a value, on average, at least
+_MANY = 5.5  # nats: fewer values, or more unevenly frequent ones, are learned well one by one
 _SOURCES = 3
 _GAIN = 0.1  # nats that each source says of the values, at least ...
 _WORTH = 1.0  # ... and all of them together
@@ -130,6 +131,8 @@ def _find_sources(target: Draft, others: Mapping[int, Draft], step: int, few: in
     own, size = target.ids[::step].astype(np.int64), len(target.uniques) + 1
     context, chosen = np.zeros(len(own), np.int64), list[int]()
     left = whole = _entropy(own)
+    if whole < _MANY:
+        return []
     while len(chosen) < _SOURCES:
         best: tuple[float, int, Array] | None = None
         for k, other in others.items():
