@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from vae_core.codec import Codec, RareRows
 from vae_core.codec.nesting import Nest
-from vae_core.codec.settled import rare, settled
+from vae_core.codec.settled import canonical, rare, settled
 
 RandomCodes = Callable[..., np.ndarray]
 
@@ -118,7 +118,7 @@ def test_values_come_back_and_codes_are_spread_for_learning(codec: Codec, towns:
         known = pd.MultiIndex.from_frame(towns.select(["state", "city"]).to_pandas()).isin(enough[enough >= 5].index)
         same = np.array(back["city"].to_pylist()) == np.array(towns["city"].to_pylist())
         assert same[known | missing].all() and known.mean() > 0.85
-    assert np.array_equal(codec.canonical(spread), plain)
+    assert np.array_equal(canonical(codec, spread), plain)
     rows = np.bincount(spread[~missing, coarse])
     assert rows.max() < 1.1 * rows.mean() and np.bincount(plain[:, coarse]).max() > 1.3 * rows.mean()
     half = codec.encode(towns.slice(10_000, 500), first_row=10_000).codes

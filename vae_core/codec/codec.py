@@ -225,19 +225,6 @@ class Codec:
                     part.encode(values, missing, codes)
         return Encoded(self.joining.join(codes), reals)
 
-    def canonical(self, codes: Array) -> Array:
-        """The codes [n, sub-columns] that `encode` gives the same rows without `first_row`."""
-        nested = [part for part in self.parts if isinstance(part, Part) and part.nest is not None]
-        if not nested:
-            return codes
-        plain = np.array(self.joining.split(codes))
-        leaves = self.leaves(plain)
-        for part in nested:
-            assert part.nest is not None
-            own = leaves[self.parts_of[part.column][0]]
-            part.encode_nested(own, [leaves[a] for a in part.nest.sources], plain.T, None)
-        return self.joining.join(plain.T)
-
     def _leaves_of(self, parts: Collection[int], plain: Array) -> list[Array]:
         """The leaves [n] of parts with a layout, of plain codes [sub-columns of the parts, n]."""
         found = []

@@ -27,26 +27,31 @@ class Table:
     """Which values go with the first few sources.
 
     Attributes:
-        keys: what these say, numbered as `Nest.key` does, int64 [lists], ascending.
-        list: of each entry, the list that it is of, int64 [entries], ascending.
+        keys: what these say, numbered as `_key` does, int64 [lists], ascending.
+        which: of each entry, the list that it is of, int64 [entries], ascending.
         leaf: the value's leaf.
         end: the first code that isn't its own any more; ascending within a list, and the number of codes at its end.
     """
 
     keys: Ints
-    list: Ints
+    which: Ints
     leaf: Ints
     end: Ints
 
     @cached_property
     def start(self) -> Ints:
         """The first code of each entry."""
-        first = np.append(True, np.diff(self.list) != 0)
+        first = np.append(True, np.diff(self.which) != 0)
         return np.where(first, 0, np.roll(self.end, 1))
+
+    @cached_property
+    def by_leaf(self) -> Ints:
+        """The entries by list and leaf."""
+        return np.lexsort((self.leaf, self.which))
 
     def entry(self, at: Ints, code: Array, codes: int) -> Ints:
         """The entries [n] that have these codes [n] in the lists `at` [n]."""
-        return np.searchsorted(self.list * codes + self.end, at * codes + code, side="right")
+        return np.searchsorted(self.which * codes + self.end, at * codes + code, side="right")
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,10 +104,9 @@ class Nest:
         """
         start, width = np.empty(len(leaf), np.int64), np.empty(len(leaf), np.int64)
         for table, at, here in self._lists(sources):
-            pairs = table.list * self.leaves + table.leaf
-            by_pair = np.argsort(pairs)
+            pairs = table.which * self.leaves + table.leaf
             wanted = at * self.leaves + leaf[here]
-            entry = by_pair[np.searchsorted(pairs, wanted, sorter=by_pair).clip(max=len(pairs) - 1)]
+            entry = table.by_leaf[np.searchsorted(pairs, wanted, sorter=table.by_leaf).clip(max=len(pairs) - 1)]
             known = (pairs[entry] == wanted) & (leaf[here] < self.leaves)
             entry = np.where(known, entry, table.entry(at, _modulo(wanted, self.codes, self.leaves), self.codes))
             start[here], width[here] = table.start[entry], table.end[entry] - table.start[entry]
@@ -122,7 +126,7 @@ class Nest:
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
         tables = [
-            {name: getattr(table, name).tolist() for name in ("keys", "list", "leaf", "end")} for table in self.tables
+            {name: getattr(table, name).tolist() for name in ("keys", "which", "leaf", "end")} for table in self.tables
         ]
         return {
             "sources": list(self.sources),

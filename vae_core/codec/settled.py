@@ -21,7 +21,20 @@ def settled(codec: Codec, codes: Array, position: Array) -> Array:
     The same, but for nested columns, whose values have several codes, Gaussian ones, whose values follow the position,
     and rows whose values change places.
     """
-    return _in_order(codec, _at_positions(codec, codec.canonical(codes), position), position)
+    return _in_order(codec, _at_positions(codec, canonical(codec, codes), position), position)
+
+
+def canonical(codec: Codec, codes: Array) -> Array:
+    """The codes [n, sub-columns] that equal rows share: of nested values, which have several, the first of each."""
+    nested = [(k, part) for k, part in enumerate(codec.parts) if isinstance(part, Part) and part.nest is not None]
+    if not nested:
+        return codes
+    plain = np.array(codec.joining.split(codes))
+    leaves = codec.leaves(plain)
+    for k, part in nested:
+        assert part.nest is not None
+        part.encode_nested(leaves[k], [leaves[a] for a in part.nest.sources], plain.T, None)
+    return codec.joining.join(plain.T)
 
 
 def rare(codec: Codec, rows: RareRows, codes: Array, position: Array) -> Ints:

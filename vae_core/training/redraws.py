@@ -15,6 +15,7 @@ import torch
 from vae_core.codec import Codec, RareRows
 from vae_core.codec.inside import numbers_of_rows, open_columns
 from vae_core.codec.rare_rows import hashes
+from vae_core.codec.settled import canonical
 from vae_core.codec.settled import rare as find_rare
 from vae_core.model import VAE, Structure
 from vae_core.model.layout import frequencies
@@ -34,7 +35,7 @@ def rare_rows(folder: Path, codec: Codec, codes: npt.NDArray[Any], few: int) -> 
     """The rows of the snapshot in `folder` that few are like or equal to; `codes` are theirs, [rows, sub_columns]."""
     if few < 2:
         return None
-    codes = codec.canonical(codes)
+    codes = canonical(codec, codes)
     names = [codec.schema.columns[k].name for k in open_columns(codec)]
     if not names:
         return RareRows.fit(codes, None, few)
@@ -63,7 +64,7 @@ def remembers(
     held = int(holdout.sum())
     if held == 0:
         return True
-    codes = codec.canonical(codes)
+    codes = canonical(codec, codes)
     learned = RareRows.fit(codes[~holdout], None, few)
     real = len(learned.find(codes[holdout])) / held
     generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
