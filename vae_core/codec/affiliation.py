@@ -22,13 +22,14 @@ from vae_core.schema import Schema
 _SUPPORT = 5  # rows a value, on average, at least
 _MANY = 5.5  # nats: fewer values, or more unevenly frequent ones, are learned well one by one
 _SOURCES = 3
+_NUMBERS = 128  # values of a number that others belong to, at most: the combinations of more are drawn only roughly
 _GAIN = 0.1  # nats that each source says of the values, at least ...
 _WORTH = 1.0  # ... and all of them together
 _TOLD = 0.7  # of what there is to say about a source, the share that values say, at least
 _UNSEEN = 0.02  # share of the rows whose value stands nowhere else beside what the sources say, at most
 _RARE = 0.05  # share of the rows whose value is in no list, at most
 _CANDIDATES = 32  # columns that may belong to others, and those that others may belong to, at most
-_COMPARED = 200_000_000  # rows, times pairs of columns, on which they are looked for
+_COMPARED = 30_000_000  # rows, times pairs of columns, on which they are looked for
 _SPREAD = 0.05  # share of a number's variance that values explain, below which they aren't put in its order
 
 
@@ -39,14 +40,7 @@ def nest_drafts(
 
     The last column, by custom the one that is to be predicted, is left alone.
     """
-    changed: dict[int, Form] = {}
     told = {a for draft in drafts if draft.dependency for a in draft.dependency.determinants}
-    plain = [
-        k
-        for k, draft in enumerate(drafts[:-1])
-        if draft.alone and not (draft.gaussian or draft.constant or draft.dependency or draft.leaves.positioned)
-    ]
-    plain = sorted(plain, key=lambda k: isinstance(drafts[k].leaves, NumericLeaves))[:_CANDIDATES]  # levels first
     numbers = {
         k
         for k, draft in enumerate(drafts)
@@ -54,33 +48,39 @@ def nest_drafts(
     }
     targets = [k for k, draft in enumerate(drafts[:-1]) if _may_nest(draft, k in numbers, config)]
     targets = sorted(targets, key=lambda k: (k in numbers, -len(drafts[k].uniques)))[:_CANDIDATES]
-    step = max(1, len(targets) * len(plain) * len(drafts[0].ids) // _COMPARED)
+    free = [k for k, draft in enumerate(drafts[:-1]) if _may_hold(draft)]
+    free = sorted(free, key=lambda k: isinstance(drafts[k].leaves, NumericLeaves))[:_CANDIDATES]
+    step = max(1, len(targets) * len(free) * len(drafts[0].ids) // _COMPARED)
+    changed: dict[int, Form] = {}
     sources: set[int] = set()
-    for k in sorted(targets, key=lambda k: -len(drafts[k].uniques)):
+    for k in sorted(set(targets), key=lambda k: -len(drafts[k].uniques)):
         draft, size = drafts[k], len(drafts[k].uniques)
-        free = [a for a in plain if a != k and drafts[a].nest is None and len(drafts[a].uniques) < size]
-        if k in sources:
-            continue
-        found = _find_sources(draft, {a: drafts[a] for a in free}, step, config.min_frequency)
+        others = {a: drafts[a] for a in free if drafts[a].nest is None and len(drafts[a].uniques) < size}
+        found = [] if k in sources else _find_sources(draft, others, step, config.min_frequency)
         if not found or (k in numbers and not names_only(np.arange(size), [_modal(draft, drafts[a]) for a in found])):
             continue
         levels = as_levels(draft, arrays[draft.column], schema, config) if k in numbers else draft
-        if levels is None or not isinstance(levels.leaves, Levels):
-            continue
-        own, count = _leaves(levels)
-        leaves = {a: _leaves(drafts[a]) for a in found}
-        context = np.zeros(len(own), np.int64)
-        for leaf, leaf_count in leaves.values():
-            context = _numbered(context * leaf_count + leaf)
-        order = _within(context, _numbered(context * count + own), [d for a, d in enumerate(drafts) if a != k])
-        nest = Nest.fit(leaves, own, len(levels.leaves.values), config.min_frequency, order)
-        if nest is None:
+        nest = None if levels is None else _fit(levels, found, drafts, config.min_frequency)
+        if levels is None or nest is None:
             continue
         levels.nest, drafts[k] = nest, levels
         sources |= set(found)
         if k in numbers:
             changed[draft.column] = LevelForm(arrays[draft.column].type)
     return _after_sources(drafts), changed
+
+
+def _fit(draft: Draft, sources: Sequence[int], drafts: Sequence[Draft], few: int) -> Nest | None:
+    """The nest of levels; `None` where too many go with the same."""
+    assert isinstance(draft.leaves, Levels)
+    own, count = _leaves(draft)
+    leaves = {a: _leaves(drafts[a]) for a in sources}
+    context = np.zeros(len(own), np.int64)
+    for leaf, leaf_count in leaves.values():
+        context = _numbered(context * leaf_count + leaf)
+    others = [other for other in drafts if other.column != draft.column]
+    order = _within(context, _numbered(context * count + own), others)
+    return Nest.fit(leaves, own, len(draft.leaves.values), few, order)
 
 
 def _leaves(draft: Draft) -> tuple[Array, int]:
@@ -93,6 +93,12 @@ def _may_nest(draft: Draft, number: bool, config: CodecConfig) -> bool:
     free = number or (isinstance(draft.leaves, Levels) and not is_ordered(draft.leaves.values.type))
     learned = draft.alone and not draft.dependency and not draft.gaussian
     return free and learned and config.split_above < len(draft.uniques) < len(draft.ids) / _SUPPORT
+
+
+def _may_hold(draft: Draft) -> bool:
+    """Whether other columns may belong to it: one that is drawn exactly, and with others in combinations that exist."""
+    drawn = draft.alone and not (draft.gaussian or draft.constant or draft.dependency or draft.leaves.positioned)
+    return drawn and (isinstance(draft.leaves, Levels) or draft.leaves.size <= _NUMBERS)
 
 
 def _modal(draft: Draft, other: Draft) -> Array:
