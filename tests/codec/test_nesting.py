@@ -137,6 +137,27 @@ def test_rows_are_known_by_their_values_not_by_their_codes(
     assert len(rare(codec, filter_, other, position)) == filter_.rows > 4_000
 
 
+@pytest.mark.parametrize("kind", [pa.dictionary(pa.int16(), pa.string()), pa.large_string(), pa.int16()], ids=str)
+def test_nested_columns_keep_their_type_and_missing_sources_are_one_more(
+    towns: pa.Table, kind: pa.DataType, fit
+) -> None:
+    city = towns["city"].combine_chunks()
+    if pa.types.is_integer(kind):  # names that are numbers, in no order
+        number = np.random.default_rng(1).permutation(9_000)[: len(city.unique())]
+        column = pa.array(number, pa.int16()).take(city.dictionary_encode().indices)
+    else:
+        column = city.cast(kind) if not pa.types.is_dictionary(kind) else city.dictionary_encode().cast(kind)
+    state = pa.array(towns["state"].to_pylist(), mask=np.arange(len(towns)) % 20 == 0)
+    table = towns.set_column(2, "city", column).set_column(0, "state", state)
+    codec = fit(table)
+    found = nest_of(codec, "city")
+    assert found is not None and found[1] == {"state"}
+    back = codec.decode(codec.encode(table, first_row=0).codes, None, 0)
+    assert back.schema.equals(table.schema) and back["state"].equals(state)
+    same = np.array(back["city"].to_pylist()) == np.array(table["city"].to_pylist())
+    assert same.mean() > 0.95
+
+
 def test_a_codec_with_nests_survives_json(codec: Codec, towns: pa.Table) -> None:
     again = Codec.from_dict(codec.to_dict())
     assert again.digest == codec.digest
