@@ -26,8 +26,9 @@ _NUMBERS = 128  # values of a number that others belong to, at most: the combina
 _GAIN = 0.1  # nats that each source says of the values, at least ...
 _WORTH = 1.0  # ... and all of them together
 _TOLD = 0.7  # of what there is to say about a source, the share that values say, at least
-_UNSEEN = 0.02  # share of the rows whose value stands nowhere else beside what the sources say, at most
-_RARE = 0.05  # share of the rows whose value is in no list, at most
+_UNSEEN = 0.02  # share of the rows whose value stands nowhere else beside it, at most
+_RARE = 0.05  # share of the rows whose value is rare beside what the sources say, at most
+_POOLED = 0.25  # share of the rows whose value is rare by itself, at most: others of the same list stand in for it
 _CANDIDATES = 32  # columns that may belong to others, and those that others may belong to, at most
 _COMPARED = 30_000_000  # rows, times pairs of columns, on which they are looked for
 _SPREAD = 0.05  # share of a number's variance that values explain, below which they aren't put in its order
@@ -38,15 +39,13 @@ def nest_drafts(
 ) -> tuple[list[Draft], dict[int, Form]]:
     """Nest columns of many values in those that they go with; the drafts, each after those, and the forms that changed.
 
-    The last column, by custom the one that is to be predicted, is left alone.
+    The last column, by custom the one that is to be predicted, is left alone, and so is what others follow from.
     """
     told = {a for draft in drafts if draft.dependency for a in draft.dependency.determinants}
     numbers = {
-        k
-        for k, draft in enumerate(drafts)
-        if isinstance(forms.get(draft.column), IntegerForm) and draft.measured and k not in told
+        k for k, draft in enumerate(drafts) if isinstance(forms.get(draft.column), IntegerForm) and draft.measured
     }
-    targets = [k for k, draft in enumerate(drafts[:-1]) if _may_nest(draft, k in numbers, config)]
+    targets = [k for k, d in enumerate(drafts[:-1]) if k not in told and _may_nest(d, k in numbers, config)]
     targets = sorted(targets, key=lambda k: (k in numbers, -len(drafts[k].uniques)))[:_CANDIDATES]
     free = [k for k, draft in enumerate(drafts[:-1]) if _may_hold(draft)]
     free = sorted(free, key=lambda k: isinstance(drafts[k].leaves, NumericLeaves))[:_CANDIDATES]
@@ -57,9 +56,10 @@ def nest_drafts(
         draft, size = drafts[k], len(drafts[k].uniques)
         others = {a: drafts[a] for a in free if drafts[a].nest is None and len(drafts[a].uniques) < size}
         found = [] if k in sources else _find_sources(draft, others, step, config.min_frequency)
-        if not found or (k in numbers and not names_only(np.arange(size), [_modal(draft, drafts[a]) for a in found])):
+        names = k not in numbers or any(names_only(np.arange(size), [_modal(draft, drafts[a])]) for a in found)
+        if not found or not names:
             continue
-        levels = as_levels(draft, arrays[draft.column], schema, config) if k in numbers else draft
+        levels = as_levels(draft, arrays[draft.column], schema, config, _POOLED) if k in numbers else draft
         nest = None if levels is None else _fit(levels, found, drafts, config.min_frequency)
         if levels is None or nest is None:
             continue
@@ -134,17 +134,18 @@ def _find_sources(target: Draft, others: Mapping[int, Draft], step: int, few: in
         step: every which row is looked at.
         few: a value that goes with the same on fewer rows is in no list.
     """
-    own, size = target.ids[::step].astype(np.int64), len(target.uniques) + 1
-    context, chosen = np.zeros(len(own), np.int64), list[int]()
-    left = whole = _entropy(own)
-    if whole < _MANY:
+    ids, size = target.ids[::step].astype(np.int64), len(target.uniques) + 1
+    rows = np.bincount(ids, minlength=size)[ids] >= max(few, 2)  # those that may be given, and can say something
+    own, chosen = ids[rows], list[int]()
+    if len(own) < (1 - _POOLED) * len(ids) or (whole := _entropy(own)) < _MANY:
         return []
+    context, left = np.zeros(len(own), np.int64), whole
     while len(chosen) < _SOURCES:
         best: tuple[float, int, Array] | None = None
         for k, other in others.items():
             if k in chosen:
                 continue
-            both = _numbered(context * (other.leaves.size + 1) + other.leaf_of_id()[other.ids[::step]])
+            both = _numbered(context * (other.leaves.size + 1) + other.leaf_of_id()[other.ids[::step][rows]])
             pair = both * size + own
             entropy = _entropy(both)
             gain = left - (_entropy(pair) - entropy)

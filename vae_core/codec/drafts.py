@@ -138,12 +138,14 @@ def draft_parts(
     return drafts
 
 
-def as_levels(draft: Draft, array: pa.Array, schema: Schema, config: CodecConfig) -> Draft | None:
-    """Integers as levels, if few of them are too rare."""
+def as_levels(
+    draft: Draft, array: pa.Array, schema: Schema, config: CodecConfig, rare: float = POOLED_ROWS
+) -> Draft | None:
+    """Integers as levels, if at most this share of the rows has one that is too rare."""
     (named,) = draft_parts(draft.column, LevelForm(array.type), array, None, schema, config)
     assert isinstance(named.leaves, Levels)
     kept = named.leaf_of_id() < len(named.leaves.values)
-    if named.counts[~kept[:-1]].sum() > POOLED_ROWS * len(named.ids):
+    if named.counts[~kept[:-1]].sum() > rare * len(named.ids):
         return None
     kept[-1] = True  # missing
     named.exact = np.where(kept, draft.exact, -1)
