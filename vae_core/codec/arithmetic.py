@@ -1,9 +1,10 @@
-"""Columns that others add up to, or two multiply to, but for what is left over on some rows."""
+"""Columns that others add up to, or multiply to, but for what is left over on some rows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -38,9 +39,12 @@ _SURPRISE = 0.25  # entropy of what is left of a sum, of the column's own, at mo
 _MULTIPLIED = 0.95  # share of rows that are exact products, at least
 _TURNED_SHIFT = 2 * SHIFT  # of a summand that is told instead, for which errors of the others are larger
 _VARIED = 0.1  # share of rows in which a factor isn't its median, at least
+_TIES = 1.001  # halves of a step that a product may be off: those that lie between two are rounded either way
 _FACTOR_DIGITS = 7  # after the point, fewer than
 _FIRST = 64  # rows on which products are tried before all of them; fewer tell nothing
 _CLOCK = 60  # values of a column of clock times, more than
+
+_Fitted: TypeAlias = tuple[tuple[int, ...], tuple[float, ...], float]  # sources, coefficients and constant
 
 
 def find_arithmetic(arrays: Mapping[int, pa.Array], schema: Schema, config: CodecConfig) -> list[Relation]:
@@ -89,12 +93,18 @@ def _find(arrays: dict[int, pa.Array], config: CodecConfig) -> list[Relation]:
             continue
         grid, limits = able
         y, given = x[target][there], {k: x[k][there] for k in others}
-        how, fitted = How.PRODUCT, _fit_product(y, {k: v for k, v in given.items() if k not in clocks}, grid)
+        factors = {k: v for k, v in given.items() if k not in clocks}
+        off = [k for k in factors if _is_share(some[k])]
+        half = np.full(len(y), _TIES * grid.step / 10.0**grid.decimals / 2)
+        how, fitted, shares = How.PRODUCT, _fit_product(y, factors, half), tuple[int, ...]()
+        if fitted is None and (less := _fit_less(y, factors, off, half)) is not None:
+            fitted, shares = less
         if fitted is None:
             how, fitted = How.SUM, _fit_sum(y, given, grid)
         if fitted is None:
             continue
-        relation = Relation(how, target, *fitted, grid, limits, tuple(k for k in clocks if k in (target, *fitted[0])))
+        times = tuple(k for k in clocks if k in (target, *fitted[0]))
+        relation = Relation(how, target, *fitted, grid, limits, times, shares)
         if _holds(relation, arrays):
             if is_strange(relation, some_rows(relation, arrays)):
                 relation = next(_turned(relation, arrays, config), relation)
@@ -140,7 +150,7 @@ def _explained(x: Array) -> Array:
     return np.asarray(1 - 1 / np.diag(np.linalg.pinv(correlations, hermitian=True)))
 
 
-def _fit_sum(y: Array, x: dict[int, Array], grid: Grid) -> tuple[tuple[int, ...], tuple[float, ...], float] | None:
+def _fit_sum(y: Array, x: dict[int, Array], grid: Grid) -> _Fitted | None:
     """Sources, coefficients and constant of the sum that most rows are, found by least absolute deviations."""
     sources = list(x)
     if len(y) < 4 * (len(sources) + 1):
@@ -172,9 +182,8 @@ def _fit_sum(y: Array, x: dict[int, Array], grid: Grid) -> tuple[tuple[int, ...]
     return (tuple(sources), tuple(coefficients[1:].tolist()), float(coefficients[0])) if sources else None
 
 
-def _fit_product(y: Array, x: dict[int, Array], grid: Grid) -> tuple[tuple[int, ...], tuple[float, ...], float] | None:
-    """Two sources and the factor of the product that nearly all rows are, as `Relation` has them."""
-    half = grid.step / 10.0**grid.decimals / 2
+def _fit_product(y: Array, x: dict[int, Array], half: Array) -> _Fitted | None:
+    """Two sources and the factor of the product that nearly all rows are, but for `half`, as `Relation` has them."""
     varied = {k: values for k, values in x.items() if (values != np.median(values)).mean() > _VARIED}
     names = list(varied)
     first = np.column_stack([values[:_FIRST] for values in varied.values()]) if names else np.empty((0, 0))
@@ -185,7 +194,7 @@ def _fit_product(y: Array, x: dict[int, Array], grid: Grid) -> tuple[tuple[int, 
         ratios = np.sort(np.where(known, start / np.where(known, products, 1.0), np.inf), axis=0)
         median = ratios[np.maximum(known.sum(axis=0) - 1, 0) // 2, np.arange(products.shape[1])]
         ratio = np.where(known.any(axis=0), median, 0.0)
-        near = np.maximum(2 * half, 1e-3 * np.abs(start))
+        near = np.maximum(2 * half[:_FIRST, None], 1e-3 * np.abs(start))
         likely = (np.abs(start - ratio * products) < near).mean(axis=0) >= _MULTIPLIED
         for b in np.array(names[n + 1 :])[likely].tolist():
             factor = _factor(y, varied[a] * varied[b], half)
@@ -194,7 +203,29 @@ def _fit_product(y: Array, x: dict[int, Array], grid: Grid) -> tuple[tuple[int, 
     return None
 
 
-def _factor(y: Array, product: Array, half: float) -> float | None:
+def _is_share(array: pa.Array) -> bool:
+    """Whether the numbers are shares that may be taken off: a discount of 0.2, never all of it."""
+    values = numbers(array)
+    return pa.types.is_floating(array.type) and bool((values >= 0).all() and (values < 1).all() and (values > 0).any())
+
+
+def _fit_less(y: Array, x: dict[int, Array], shares: list[int], half: Array) -> tuple[_Fitted, tuple[int, ...]] | None:
+    """As `_fit_product`, of one or two sources and what one of `shares` leaves of them; and which one."""
+    for share in shares:
+        left = 1.0 - x[share]
+        others = {k: values for k, values in x.items() if k != share}
+        if (x[share] != np.median(x[share])).mean() <= _VARIED:
+            continue
+        for k, values in others.items():
+            varies = (values != np.median(values)).mean() > _VARIED
+            if varies and (factor := _factor(y, values * left, half)) is not None:
+                return ((k, share), (factor,), 0.0), (share,)
+        if (found := _fit_product(y / left, others, half / left)) is not None:
+            return ((*found[0], share), found[1], 0.0), (share,)
+    return None
+
+
+def _factor(y: Array, product: Array, half: Array) -> float | None:
     """What `product` times gives nearly all of `y` [n], with as few digits as will do: a rate such as 1.19."""
     some = product != 0
     if not some.any():

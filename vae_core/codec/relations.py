@@ -47,12 +47,13 @@ class Relation:
         how: the others say their weighted sum, their product, a moment, of which the rest is the time since, or the
             value itself on some rows, on which the rest is a number below all others; elsewhere it is the value.
         column: index of the column.
-        sources: indices of the others; of a moment and of a repeat one.
+        sources: indices of the others; of a moment and of a repeat one, of a product two or three.
         coefficients: of a sum, one for each of them; of a product, one for it; of a moment the ratio of the source's
             ticks to the column's, as two integers, where they differ.
         constant: what is added to a sum; of a repeat, the number that means it.
         grid: of the column's values; the rest counts its steps.
         clocks: those of the columns that are times of day written as 1745; they count in minutes.
+        shares: those of a product's sources that are taken off: they count as 1 less their value.
         limits: the smallest and the largest value that is given; of a moment none: what comes after stays after.
     """
 
@@ -64,6 +65,7 @@ class Relation:
     grid: Grid
     limits: tuple[Any, Any] | None
     clocks: tuple[int, ...] = ()
+    shares: tuple[int, ...] = ()
 
     def formula(self, names: Sequence[str]) -> str:
         """What the others, of these names, say: "fare + tip - 2 × discount + 3", or "departure + a time"."""
@@ -73,7 +75,10 @@ class Relation:
         if self.how is How.REPEAT:
             return said[0]
         if self.how is How.PRODUCT:
-            return _term(self.coefficients[0], " × ".join(said))
+            factors = (
+                f"(1 - {name})" if k in self.shares else name for k, name in zip(self.sources, said, strict=True)
+            )
+            return _term(self.coefficients[0], " × ".join(factors))
         terms = sorted(zip(self.coefficients, said, strict=True), key=lambda term: term[0] < 0)
         terms += [(self.constant, "")] if self.constant else []
         first, *more = (_term(factor, name) for factor, name in terms)
@@ -103,7 +108,9 @@ class Relation:
         values = [numbers(arrays[k]) for k in self.sources]
         values = [minutes(v) if k in self.clocks else v for k, v in zip(self.sources, values, strict=True)]
         if self.how is How.PRODUCT:
-            total = self.coefficients[0] * values[0].astype(np.float64) * values[1]
+            total = np.full(len(values[0]), self.coefficients[0])
+            for k, value in zip(self.sources, values, strict=True):
+                total = total * (1.0 - value if k in self.shares else value)
         else:
             total = np.full(len(values[0]), self.constant)
             for coefficient, value in zip(self.coefficients, values, strict=True):
@@ -123,7 +130,7 @@ class Relation:
             "dtype": self.grid.dtype.str,
             "clocks": list(self.clocks),
             "limits": None if self.limits is None else list(self.limits),
-        }
+        } | ({"shares": list(self.shares)} if self.shares else {})
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Relation:
@@ -137,6 +144,7 @@ class Relation:
             Grid.from_dict(data["grid"], np.dtype(data["dtype"])),
             None if data["limits"] is None else tuple(data["limits"]),
             tuple(data["clocks"]),
+            tuple(data.get("shares", [])),
         )
 
 
