@@ -141,7 +141,7 @@ def test_gaussian_columns(missing, fit):
     assert Codec.from_dict(json.loads(json.dumps(codec.to_dict()))).digest == codec.digest
 
 
-def check_marginals(codec, table, position, limit):
+def check_marginals(codec, table, position, limit, nested=()):
     encoded = codec.encode(table)
     decoded = codec.decode(encoded.codes, position, 0)
     assert decoded.schema.equals(table.schema)
@@ -153,7 +153,8 @@ def check_marginals(codec, table, position, limit):
         if pa.types.is_timestamp(old.type):
             old, new = old.cast(pa.int64()), new.cast(pa.int64())
         if pa.types.is_integer(old.type) or pa.types.is_floating(old.type):
-            assert ks_2samp(old.to_numpy(), new.to_numpy()).statistic < limit, name
+            bound = 0.012 if name in nested else limit  # others stand in for what is rare beside its sources
+            assert ks_2samp(old.to_numpy(), new.to_numpy()).statistic < bound, name
         else:
             shares = [{v["values"]: v["counts"] / len(a) for v in pc.value_counts(a).to_pylist()} for a in (old, new)]
             assert sum(abs(shares[0].get(v, 0) - shares[1].get(v, 0)) for v in shares[0]) / 2 < 0.08, name
@@ -162,7 +163,7 @@ def check_marginals(codec, table, position, limit):
 
 def test_flights_keep_their_marginals(flights, fit, positions):
     codec = fit(flights)
-    encoded, decoded = check_marginals(codec, flights, positions(codec, len(flights)), 0.012)
+    encoded, decoded = check_marginals(codec, flights, positions(codec, len(flights)), 0.008, nested=["flight"])
     again = codec.encode(decoded).codes
     assert (again == encoded.codes).mean() > 0.995  # all but the rows whose level is pooled
     assert max(s.size for s in codec.sub_columns) < 130

@@ -1,4 +1,4 @@
-"""Which columns belong to others: cities to a state, flight numbers to a carrier's route, products to a category."""
+"""Which columns belong to others: customers to a town, flight numbers to a carrier's route, planes to a carrier."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ def nest_drafts(
     step = max(1, len(targets) * len(free) * len(drafts[0].ids) // _COMPARED)
     changed: dict[int, Form] = {}
     sources: set[int] = set()
-    for k in sorted(set(targets), key=lambda k: -len(drafts[k].uniques)):
+    for k in sorted(targets, key=lambda k: -len(drafts[k].uniques)):
+        if k in sources:
+            continue
         draft, size = drafts[k], len(drafts[k].uniques)
         others = {a: drafts[a] for a in free if drafts[a].nest is None and len(drafts[a].uniques) < size}
-        found = [] if k in sources else _find_sources(draft, others, step, config.min_frequency)
-        names = k not in numbers or any(names_only(np.arange(size), [_modal(draft, drafts[a])]) for a in found)
-        if not found or not names:
+        found = _find_sources(draft, others, step, config.min_frequency)
+        if k in numbers and not any(names_only(np.arange(size), [_modal(draft, drafts[a])]) for a in found):
             continue
         levels = as_levels(draft, arrays[draft.column], schema, config, _POOLED) if k in numbers else draft
-        nest = None if levels is None else _fit(levels, found, drafts, config.min_frequency)
-        if levels is None or nest is None:
+        if not found or levels is None or (nest := _fit(levels, found, drafts, config.min_frequency)) is None:
             continue
         levels.nest, drafts[k] = nest, levels
         sources |= set(found)
@@ -131,7 +131,7 @@ def _find_sources(target: Draft, others: Mapping[int, Draft], step: int, few: in
     Args:
         target: the column.
         others: those that may say something of it.
-        step: every which row is looked at.
+        step: one row of so many is looked at.
         few: a value that goes with the same on fewer rows is in no list.
     """
     ids, size = target.ids[::step].astype(np.int64), len(target.uniques) + 1

@@ -39,6 +39,7 @@ _SURPRISE = 0.25  # entropy of what is left of a sum, of the column's own, at mo
 _MULTIPLIED = 0.95  # share of rows that are exact products, at least
 _TURNED_SHIFT = 2 * SHIFT  # of a summand that is told instead, for which errors of the others are larger
 _VARIED = 0.1  # share of rows in which a factor isn't its median, at least
+_SHARES = 64  # different values of a column of discounts, at most
 _TIES = 1.001  # halves of a step that a product may be off: those that lie between two are rounded either way
 _FACTOR_DIGITS = 7  # after the point, fewer than
 _FIRST = 64  # rows on which products are tried before all of them; fewer tell nothing
@@ -204,9 +205,9 @@ def _fit_product(y: Array, x: dict[int, Array], half: Array) -> _Fitted | None:
 
 
 def _is_share(array: pa.Array) -> bool:
-    """Whether the numbers are shares that may be taken off: a discount of 0.2, never all of it."""
-    values = numbers(array)
-    return pa.types.is_floating(array.type) and bool((values >= 0).all() and (values < 1).all() and (values > 0).any())
+    """Whether the numbers are shares that may be taken off: a few different ones, as of discounts, and never all."""
+    values = np.unique(numbers(array))
+    return pa.types.is_floating(array.type) and 2 <= len(values) <= _SHARES and bool(values[0] >= 0 and values[-1] < 1)
 
 
 def _fit_less(y: Array, x: dict[int, Array], shares: list[int], half: Array) -> tuple[_Fitted, tuple[int, ...]] | None:

@@ -22,7 +22,7 @@ from vae_core.codec.forms import Form, IntegerForm
 from vae_core.codec.joints import Joining, Joint
 from vae_core.codec.kinds import column_from_dict, fit_column
 from vae_core.codec.leaves import NumericLeaves
-from vae_core.codec.orders import Order, find_orders, in_words, put_in_order
+from vae_core.codec.orders import Order, find_orders, put_in_order
 from vae_core.codec.parts import Encoded, GaussianPart, Part, SubColumn
 from vae_core.codec.relations import How, Relation, numbers
 from vae_core.codec.repeats import find_repeats
@@ -115,37 +115,6 @@ class Codec:
         place = self.joining.places
         split = (part for part in self.parts if isinstance(part, Part) and len(part.subs) == 2)
         return [(part, place[part.subs[0]], place[part.subs[1]]) for part in split]
-
-    @property
-    def dependencies(self) -> list[tuple[tuple[str, ...], str]]:
-        """(columns of its one or two determinants in source order, dependent column) of every part that is looked up.
-
-        For example (("origin", "dest"), "distance").
-        """
-        names = [column.name for column in self.schema.columns]
-        return [
-            (tuple(names[k] for k in sorted(self.parts[a].column for a in part.determinants)), names[part.column])
-            for part in self.parts
-            if isinstance(part, Part) and part.determinants
-        ]
-
-    @property
-    def laws(self) -> list[tuple[str, str]]:
-        """Columns that are not learned by themselves, as others say them, or that keep an order: for people to read."""
-        names = [column.name for column in self.schema.columns]
-        rests = {names[relation.column]: f"the rest of {names[relation.column]}" for relation in self.relations}
-        found = {
-            name: f"follows from {' and '.join(dict.fromkeys(rests.get(each, each) for each in said))}"
-            for said, name in self.dependencies
-        }
-        for part in self.parts:
-            if isinstance(part, Part) and part.nest is not None:
-                said = [names[k] for k in sorted(self.parts[a].column for a in part.nest.sources)]
-                found[names[part.column]] = f"is one that goes with {' and '.join(said)}"
-        for relation in self.relations:
-            exact = "" if relation.how is How.TIME else ", except where the source differs"
-            found[names[relation.column]] = f"is {relation.formula(names)}{exact}"
-        return [(name, found[name]) for name in names if name in found] + in_words(self.orders, names)
 
     @cached_property
     def _relation_of(self) -> dict[int, Relation]:

@@ -7,6 +7,7 @@ frequent each value is beside the others' is exact, whatever the model learned.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,8 +19,9 @@ from vae_core.codec.bijection import mix
 from vae_core.codec.layout import Layout
 from vae_core.codec.storage import Array, Ints
 
-SIDES = (16, 32, 64)  # coarse codes, and fine codes of each
+_SIDES = (16, 32, 64)  # coarse codes, and fine codes of each
 _ROOM = 4  # codes for each value of the longest list, if there are so many
+_KEYS = 2**62  # combinations that can be numbered
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +76,7 @@ class Nest:
 
     @classmethod
     def fit(cls, sources: dict[int, tuple[Array, int]], own: Array, leaves: int, few: int, order: Array) -> Nest | None:
-        """Lists of the leaves that go with those of the sources; `None` where some are too long.
+        """Lists of the leaves that go with those of the sources; `None` where some are too long, or too many.
 
         Args:
             sources: leaf of each row [n], and the number of leaves, of each source.
@@ -89,8 +91,8 @@ class Nest:
         keys = [_key(found[:n], sizes) if n else np.zeros(len(rows), np.int64) for n in range(len(found), -1, -1)]
         counted = [_count(key, own[rows], leaves, few, order[rows]) for key in keys]
         longest = int(np.bincount(counted[0][1]).max(initial=0))
-        side = next((side for side in SIDES if side**2 >= _ROOM * longest), SIDES[-1])
-        if not 0 < longest <= side**2:
+        side = next((side for side in _SIDES if side**2 >= _ROOM * longest), _SIDES[-1])
+        if not 0 < longest <= side**2 or math.prod(sizes) * leaves >= _KEYS:
             return None
         return cls(tuple(sources), sizes, side**2, leaves, tuple(_table(*each, side**2) for each in counted))
 

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from vae_core.codec import Codec, RareRows
+from vae_core.codec.laws import laws
 from vae_core.codec.rare_rows import FILE as RARE_ROWS
 from vae_core.config import CodecConfig, TrainingConfig
 from vae_core.errors import SourceError
@@ -113,7 +114,7 @@ def train(snapshot: Artifact, config: TrainingConfig, store: Store, name: str, p
                 rare.save(folder / RARE_ROWS)
             if discriminator is not None:
                 record["discriminator"] = write_discriminator(discriminator, folder / DISCRIMINATOR, key, codec)
-            record["laws"] = codec.laws + structure.in_words(codec)
+            record["laws"] = laws(codec) + structure.in_words(codec)
             if private is None:
                 record["protections"] = protections(codec, rare, config.codec)
             else:  # no row was looked at, so nothing can be said of what was withheld
