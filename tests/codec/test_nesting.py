@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from vae_core.codec import Codec, RareRows
 from vae_core.codec.laws import laws
 from vae_core.codec.nesting import Nest
 from vae_core.codec.settled import canonical, rare, settled
+from vae_core.training.redraws import rare_rows
 
 RandomCodes = Callable[..., np.ndarray]
 
@@ -157,6 +160,50 @@ def test_nested_columns_keep_their_type_and_missing_sources_are_one_more(
     assert back.schema.equals(table.schema) and back["state"].equals(state)
     same = np.array(back["city"].to_pylist()) == np.array(table["city"].to_pylist())
     assert same.mean() > 0.95
+
+
+def test_lists_are_in_the_order_of_what_values_explain(codec: Codec, towns: pa.Table) -> None:
+    # The larger a town's number within its state, the smaller the size of its rows: neighbouring codes are alike.
+    table = towns.filter(pa.compute.equal(towns["state"], "S30")).drop_null()
+    frame = table.select(["city", "size"]).to_pandas()
+    names = [sub.name for sub in codec.sub_columns]
+    codes = codec.encode(table).codes.astype(np.int64)
+    frame["code"] = codes[:, names.index("city")] * 1_000 + codes[:, names.index("city.fine")]
+    means = frame.groupby("city").mean()
+    assert len(means) == 20 and means["code"].corr(means["size"], method="spearman") > 0.95
+
+
+def test_what_is_nested_is_drawn_after_what_it_belongs_to(towns: pa.Table, fit, random_codes: RandomCodes) -> None:
+    codec = fit(towns.select(["city", "shop", "state", "amount", "paid"]))
+    assert [sub.name for sub in codec.sub_columns][:5] == ["shop", "shop.fine", "state", "city", "city.fine"]
+    made = codec.decode(random_codes(codec, 5_000), None, 0)
+    assert made.schema.names == ["city", "shop", "state", "amount", "paid"]
+    assert set(pairs(made, "state", "city").index) <= set(pairs(towns, "state", "city").index)
+
+
+def test_numbers_that_neighbours_tell_and_values_that_are_few_stay_as_they_are(towns: pa.Table, fit) -> None:
+    towns = towns.filter(pa.compute.is_valid(towns["city"]))
+    number = np.array([int(name.removeprefix("town ")) for name in towns["city"].to_pylist()])  # by state
+    assert nest_of(fit(towns.set_column(2, "city", pa.array(number))), "city") is None
+    often = pa.compute.if_else(np.random.default_rng(0).random(len(towns)) < 0.6, "elsewhere", towns["city"])
+    state = pa.compute.if_else(pa.compute.equal(often, "elsewhere"), "none", towns["state"])
+    assert nest_of(fit(towns.set_column(2, "city", often).set_column(0, "state", state)), "city") is None
+
+
+def test_rare_rows_are_those_of_the_source_not_of_the_codes_they_are_learned_by(towns: pa.Table, fit) -> None:
+    table = towns.select(["state", "city", "shop", "paid"])
+    codec = fit(table)
+    assert nest_of(codec, "city") is not None
+    found = rare_rows(Path("unused"), codec, codec.encode(table, first_row=0).codes, 5)
+    wanted = RareRows.fit(codec.encode(table).codes, None, 5)
+    assert found is not None and found.rows == wanted.rows and np.array_equal(found.alike, wanted.alike)
+
+
+def test_combinations_that_cant_be_numbered_are_not_nested() -> None:
+    sources = {k: (np.zeros(50, np.int64), 2**20) for k in range(3)}
+    own, order = np.arange(50) % 5, np.zeros(50)
+    assert Nest.fit(sources, own, 2**10, 1, order) is None
+    assert Nest.fit({0: sources[0]}, own, 2**10, 1, order) is not None
 
 
 def test_a_codec_with_nests_survives_json(codec: Codec, towns: pa.Table) -> None:

@@ -19,7 +19,7 @@ from vae_core.model.sampling import sample
 from vae_core.schema import Schema
 from vae_core.store import Store
 from vae_core.training import loop, train
-from vae_core.training.loop import TOLERANCE, evaluate, fit
+from vae_core.training.loop import TOLERANCE, default_steps, evaluate, fit
 from vae_core.training.stage import encode_snapshot
 
 CONFIG = TrainingConfig(max_steps=300, hidden=32, latent_dim=4, free_nats=2.0, codec=CodecConfig(max_leaves=64))
@@ -101,6 +101,11 @@ def wine(tmp_path):
         return result, torch.from_numpy(codes[holdout]), torch.from_numpy(values[holdout])
 
     return learn
+
+
+def test_steps_follow_the_rows_within_bounds():
+    # A few hundred rows are seen more often, as early stopping ends what goes too far; millions don't take for ever.
+    assert [default_steps(rows, 1_024) for rows in (50, 20_480, 34_133, 5_000_000)] == [3_000, 3_000, 4_999, 12_000]
 
 
 def test_time_budget_is_kept(wine):
