@@ -125,6 +125,15 @@ def ended(client: httpx.Client, run: str, seconds: float) -> dict[str, Any]:
     return reached(client, run, seconds, "COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
+def alive(client: httpx.Client, run: str, seconds: float) -> None:
+    """Wait until the server has a sign of life of the run."""
+    wanted = {"event": {"name": ["prefect.flow-run.heartbeat"]}, "resource": {"id": [f"prefect.flow-run.{run}"]}}
+    deadline = time.monotonic() + seconds
+    while not client.post("/events/filter", json={"filter": wanted}).raise_for_status().json()["events"]:
+        assert time.monotonic() < deadline, run
+        time.sleep(0.5)
+
+
 def name(client: httpx.Client, run: str) -> str:
     """What Prefect's pages call the run."""
     return str(client.get(f"/flow_runs/{run}").raise_for_status().json()["name"])
@@ -177,6 +186,7 @@ def test_a_run_whose_machine_died_is_crashed_and_keeps_no_other_from_running(
     config = tiny("died") | {"store": str(tmp_path / "store")}
     died = scheduled(deployed, "pipeline/nightly", {"config": config})
     reached(deployed, died, 60, "RUNNING")
+    alive(deployed, died, 20)  # before it, there's nothing that could stop coming
     machine.lose_power()
     machine.start()
     again = scheduled(deployed, "pipeline/nightly", {"config": config})
