@@ -144,6 +144,31 @@ def test_numbers_that_only_name_something_are_put_in_the_order_of_what_they_dete
     assert again["school"].equals(table["school"].combine_chunks())
 
 
+def test_keys_may_have_more_rare_values_than_other_numbers(fit, random_codes):
+    """Post codes tell towns, of which there are many; how often someone came tells a group, but keeps its tail."""
+    rng = np.random.default_rng(0)
+    rows, rare = 20_000, 300
+    code = np.where(np.arange(rows) < rare, 5_000 + np.arange(rows) // 2, rng.integers(0, 400, rows) * 2)
+    visits = np.where(np.arange(rows) < rare, 1_000 + np.arange(rows) * 7, rng.integers(0, 200, rows))
+    table = pa.table(
+        {
+            "post code": code,
+            "town": np.array([f"town {c}" for c in range(3_000)])[code // 4],
+            "state": np.array([f"S{c}" for c in range(60)])[code // 100],
+            "visits": visits,
+            "group": np.where(visits > 50, "often", "seldom"),
+            "free": rng.choice(["x", "y"], rows),
+        }
+    )
+    codec = fit(table)
+    assert dependencies(codec) == [(("post code",), "town"), (("post code",), "state")]
+    decoded = codec.decode(random_codes(codec, 5_000), None, 0)
+    assert pairs(decoded, "post code", "town", "state") == pairs(table.slice(rare), "post code", "town", "state")
+    assert max(decoded["visits"].to_pylist()) > 1_500
+    few = table.drop_columns(["town"])  # without towns it is no key
+    assert dependencies(fit(few)) == []
+
+
 def test_what_is_never_drawn_tells_nothing(fit, random_codes):
     """Midnight, the time of all moments, is no code that another column could follow from; nor is a single value."""
     rng = np.random.default_rng(0)

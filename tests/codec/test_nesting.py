@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vae_core.codec import Codec, RareRows
-from vae_core.codec.laws import laws
+from vae_core.codec.laws import dependencies, laws
 from vae_core.codec.nesting import Nest
 from vae_core.codec.settled import canonical, rare, settled
 from vae_core.training.redraws import rare_rows
@@ -139,6 +139,60 @@ def test_rows_are_known_by_their_values_not_by_their_codes(
     other = codec.encode(made, first_row=77).codes  # of the same values
     assert (other != codes).any(axis=1).mean() > 0.5
     assert len(rare(codec, filter_, other, position)) == filter_.rows > 4_000
+
+
+def addresses(codes: int, rows: int = 60_000) -> pa.Table:
+    """Customers, their post codes, the towns of these, of which some have namesakes, and the states of the towns."""
+    rng = np.random.default_rng(0)
+    town = np.arange(codes) // 3
+    state = town * 20 // town.max().clip(1)
+    name = np.where(
+        rng.random(town.max() + 1) < 0.2, rng.integers(0, 20, town.max() + 1), 20 + np.arange(town.max() + 1)
+    )
+    home = rng.choice(codes, 6_000, p=(weight := rng.gamma(2, 1, codes)) / weight.sum())
+    who = rng.choice(6_000, rows, p=(often := rng.gamma(0.7, 1, 6_000)) / often.sum())
+    where = home[who]
+    return pa.table(
+        {
+            "customer": np.array([f"C{k}" for k in range(6_000)])[who],
+            "zip": 10_000 + rng.permutation(codes)[where] * 7,
+            "city": np.array([f"town {k}" for k in range(town.max() + 21)])[name[town[where]]],
+            "state": np.array([f"S{k}" for k in range(21)])[state[town[where]]],
+            "amount": rng.integers(0, 500, rows),
+            "paid": rng.choice(["yes", "no"], rows),
+        }
+    )
+
+
+@pytest.mark.parametrize("codes", [800, 1_800])
+def test_what_is_nested_may_hold_others(codes: int, fit, random_codes: RandomCodes) -> None:
+    # Fewer post codes tell their town; more of them belong to it. Customers belong to a post code either way.
+    table = addresses(codes)
+    codec = fit(table)
+    customer, code = nest_of(codec, "customer"), nest_of(codec, "zip")
+    assert customer is not None and customer[1] == {"zip"}
+    if codes < 1_000:
+        assert dependencies(codec) == [(("zip",), "city"), (("zip",), "state")]
+    else:
+        assert code is not None and code[1] == {"city", "state"}  # a town's name nearly says the state
+    names = ["customer", "zip", "city", "state"]
+    made = codec.decode(random_codes(codec, 20_000), None, 0)
+    for inner, outer in (("customer", "zip"), ("zip", "city")):
+        often = pairs(table, inner, outer)
+        often = often[often >= 5].index
+        drawn = pairs(made, inner, outer).index
+        told = drawn.get_level_values(outer).isin(often.get_level_values(outer))  # others have rare values alone
+        assert drawn[told].isin(often).all() and told.mean() > 0.85 and told.sum() > 500
+    kept = table.to_pandas()["customer"].map(table.to_pandas()["customer"].value_counts()) >= 5
+    for first_row in (None, 0):
+        back = codec.decode(codec.encode(table, first_row).codes, None, 0)
+        same = np.array([back[name].to_pylist() for name in names]) == np.array(
+            [table[name].to_pylist() for name in names]
+        )
+        assert same[:, kept].all()
+    assert np.array_equal(canonical(codec, codec.encode(table, first_row=0).codes), codec.encode(table).codes)
+    again = Codec.from_dict(codec.to_dict())
+    assert again.decode(codec.encode(table).codes, None, 0).equals(codec.decode(codec.encode(table).codes, None, 0))
 
 
 @pytest.mark.parametrize("kind", [pa.dictionary(pa.int16(), pa.string()), pa.large_string(), pa.int16()], ids=str)

@@ -23,9 +23,10 @@ _SUPPORT = 5  # rows a value, on average, at least
 _MANY = 5.5  # nats: fewer values, or more unevenly frequent ones, are learned well one by one
 _SOURCES = 3
 _NUMBERS = 128  # values of a number that others belong to, at most: the combinations of more are drawn only roughly
-_GAIN = 0.1  # nats that each source says of the values, at least ...
+_GAIN = 0.1  # nats that each source says of the values, at least, or a tenth if they say all of it ...
 _WORTH = 1.0  # ... and all of them together
 _TOLD = 0.7  # of what there is to say about a source, the share that values say, at least
+_ALL = 0.99  # the same, where there is little to say
 _UNSEEN = 0.02  # share of the rows whose value stands nowhere else beside it, at most
 _RARE = 0.05  # share of the rows whose value is rare beside what the sources say, at most
 _POOLED = 0.25  # share of the rows whose value is rare by itself, at most: others of the same list stand in for it
@@ -47,16 +48,13 @@ def nest_drafts(
     }
     targets = [k for k, d in enumerate(drafts[:-1]) if k not in told and _may_nest(d, k in numbers, config)]
     targets = sorted(targets, key=lambda k: (k in numbers, -len(drafts[k].uniques)))[:_CANDIDATES]
-    free = [k for k, draft in enumerate(drafts[:-1]) if _may_hold(draft)]
+    free = [k for k, draft in enumerate(drafts[:-1]) if _may_hold(draft, k in told)]
     free = sorted(free, key=lambda k: isinstance(drafts[k].leaves, NumericLeaves))[:_CANDIDATES]
     step = max(1, len(targets) * len(free) * len(drafts[0].ids) // _COMPARED)
     changed: dict[int, Form] = {}
-    sources: set[int] = set()
-    for k in sorted(targets, key=lambda k: -len(drafts[k].uniques)):
-        if k in sources:
-            continue
+    for k in sorted(targets, key=lambda k: len(drafts[k].uniques)):  # so that what is nested may hold others
         draft, size = drafts[k], len(drafts[k].uniques)
-        others = {a: drafts[a] for a in free if drafts[a].nest is None and len(drafts[a].uniques) < size}
+        others = {a: drafts[a] for a in free if len(drafts[a].uniques) < size}
         found = _find_sources(draft, others, step, config.min_frequency)
         if k in numbers and not any(names_only(np.arange(size), [_modal(draft, drafts[a])]) for a in found):
             continue
@@ -64,9 +62,9 @@ def nest_drafts(
         if not found or levels is None or (nest := _fit(levels, found, drafts, config.min_frequency)) is None:
             continue
         levels.nest, drafts[k] = nest, levels
-        sources |= set(found)
         if k in numbers:
             changed[draft.column] = LevelForm(arrays[draft.column].type)
+            free = [*free, k] if k not in free else free
     return _after_sources(drafts), changed
 
 
@@ -95,10 +93,15 @@ def _may_nest(draft: Draft, number: bool, config: CodecConfig) -> bool:
     return free and learned and config.split_above < len(draft.uniques) < len(draft.ids) / _SUPPORT
 
 
-def _may_hold(draft: Draft) -> bool:
-    """Whether other columns may belong to it: one that is drawn exactly, and with others in combinations that exist."""
+def _may_hold(draft: Draft, key: bool) -> bool:
+    """Whether other columns may belong to it: one that is drawn exactly, and with others in combinations that exist.
+
+    Args:
+        draft: the column.
+        key: whether others follow from it.
+    """
     drawn = draft.alone and not (draft.gaussian or draft.constant or draft.dependency or draft.leaves.positioned)
-    return drawn and (isinstance(draft.leaves, Levels) or draft.leaves.size <= _NUMBERS)
+    return drawn and (isinstance(draft.leaves, Levels) or draft.leaves.size <= _NUMBERS or key)
 
 
 def _modal(draft: Draft, other: Draft) -> Array:
@@ -113,8 +116,10 @@ def _modal(draft: Draft, other: Draft) -> Array:
 
 def _after_sources(drafts: list[Draft]) -> list[Draft]:
     """The drafts, those that are nested right after the last of their sources."""
-    where = [max([k, *(a + 0.5 for a in draft.nest.sources)]) if draft.nest else k for k, draft in enumerate(drafts)]
-    order = np.argsort(where, kind="stable")
+    order, left = list[int](), list(range(len(drafts)))
+    while left:
+        order.append(next(k for k in left if (nest := drafts[k].nest) is None or not {*nest.sources} & {*left}))
+        left.remove(order[-1])
     moved = np.argsort(order).tolist()
     for draft in drafts:
         if draft.dependency is not None:
@@ -148,8 +153,8 @@ def _find_sources(target: Draft, others: Mapping[int, Draft], step: int, few: in
             both = _numbered(context * (other.leaves.size + 1) + other.leaf_of_id()[other.ids[::step][rows]])
             pair = both * size + own
             entropy = _entropy(both)
-            gain = left - (_entropy(pair) - entropy)
-            told = gain >= max(_GAIN, _TOLD * (entropy - _entropy(context)))
+            gain, said = left - (_entropy(pair) - entropy), entropy - _entropy(context)
+            told = gain >= max(_GAIN, _TOLD * said) or gain >= max(_GAIN / 10, _ALL * said)
             if told and (best is None or gain > best[0]) and _known(pair, few):
                 best = gain, k, both
         if best is None:

@@ -189,19 +189,19 @@ class Codec:
                     if missing is not None:
                         leaf[missing] = part.leaves.size
                     numbered = None if first_row is None else np.arange(first_row, first_row + rows)
-                    part.encode_nested(leaf, self._leaves_of(part.nest.sources, codes.T), codes, numbered)
+                    beside = [self._leaf(a, codes.T) for a in part.nest.sources]
+                    part.encode_nested(leaf, beside, codes, numbered)
                 elif part.layout is not None:
                     part.encode(values, missing, codes)
         return Encoded(self.joining.join(codes), reals)
 
-    def _leaves_of(self, parts: Collection[int], plain: Array) -> list[Array]:
-        """The leaves [n] of parts with a layout, of plain codes [sub-columns of the parts, n]."""
-        found = []
-        for k in parts:
-            part = self.parts[k]
-            assert isinstance(part, Part)
-            found.append(part.leaf(plain))
-        return found
+    def _leaf(self, k: int, plain: Array) -> Array:
+        """The leaf [n] of a part with a layout, of plain codes [sub-columns of the parts, n]."""
+        part = self.parts[k]
+        assert isinstance(part, Part)
+        if part.nest is None:
+            return part.leaf(plain)
+        return part.nested_leaf(plain, [self._leaf(a, plain) for a in part.nest.sources])
 
     def decode(self, codes: Array, position: Array | None, first_row: int, seed: int = 0) -> pa.RecordBatch:
         """Rows of exactly the source's schema.

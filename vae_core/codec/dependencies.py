@@ -10,6 +10,7 @@ from vae_core.codec.storage import Array
 
 MAX_VALUES = 65_536  # values of a part that is looked up, at most
 _SUPPORT = 5  # rows a value of the determinant, on average
+_KEY = 128  # values of a name, beyond which what determines it is a key
 _MINORITY_SUPPORT = 3  # the same among the rows that do not have the dependent's commonest value
 _SAMPLE = 5_000
 
@@ -26,6 +27,8 @@ class Candidate:
         leaf_count: number of leaf ids.
         dependent: whether the part may be looked up.
         numbers: value of each id, the last one, infinite, for missing: float64; `None` where nearness means nothing.
+        names: whether the values are names, not numbers or times.
+        loose: whether so many rows are at no exact value that the part is a determinant only if it is a key.
     """
 
     values: Array
@@ -34,6 +37,8 @@ class Candidate:
     leaf_count: int
     dependent: bool
     numbers: Array | None = None
+    names: bool = False
+    loose: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +53,7 @@ def find(candidates: list[Candidate]) -> dict[int, Dependency]:
     """The parts that are functions of another one, each with its determinant, which is never a dependent itself.
 
     Of two parts that determine each other the first is the determinant. Of several determinants the one with the fewest
-    leaves is taken.
+    leaves is taken. A key determines names of many values, as a post code does a town; a price has no need of that.
     """
     edges: dict[int, dict[int, Array]] = {}
     rows = len(candidates[0].values) if candidates else 0
@@ -58,6 +63,7 @@ def find(candidates: list[Candidate]) -> dict[int, Dependency]:
         if source.leaves is None or not 2 <= source.leaf_count < rows / _SUPPORT:
             continue
         sample = np.ascontiguousarray(source.leaves[::step])
+        tables: dict[int, Array] = {}
         for b, target in enumerate(candidates):
             if a == b or not target.dependent or not 2 <= target.size <= MAX_VALUES:
                 continue
@@ -65,7 +71,11 @@ def find(candidates: list[Candidate]) -> dict[int, Dependency]:
                 continue
             table = _table(source.leaves, target.values, source.leaf_count)
             if table is not None and _is_evident(source.leaves, target.values, table):
-                edges.setdefault(b, {})[a] = table
+                tables[b] = table
+        if source.loose and not any(candidates[b].names and candidates[b].size > _KEY for b in tables):
+            continue
+        for b, table in tables.items():
+            edges.setdefault(b, {})[a] = table
     found: dict[int, Dependency] = {}
     for b, tables in edges.items():
         roots = [a for a in tables if not _determined(a, edges)]

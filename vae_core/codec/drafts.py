@@ -91,12 +91,16 @@ class Draft:
         exact[exact >= 0] = np.searchsorted(atoms, exact[exact >= 0])  # bins, which are to go, are not counted
         loose = self.counts[(exact[:-1] < 0) & ~beyond].sum()
         told = not self.constant or (carrier and self.nulls > 0)
-        source = told and not self.gaussian and loose <= limit * len(self.ids)
+        source = told and not self.gaussian and loose <= POOLED_ROWS * len(self.ids)
         dependent = not self.gaussian and (self.alone or not self.nulls)
         size = len(self.uniques) + (self.nulls > 0)
         self.exact = exact
         leaves = exact[self.ids] if source else None
-        return Candidate(self.ids, size, leaves, len(atoms), dependent, self._numbers() if self.measured else None)
+        numbers = self._numbers() if self.measured else None
+        names = isinstance(self.leaves, Levels)
+        return Candidate(
+            self.ids, size, leaves, len(atoms), dependent, numbers, names, loose=loose > limit * len(self.ids)
+        )
 
     def withheld(self, config: CodecConfig) -> Withheld:
         """What is never given."""

@@ -38,7 +38,8 @@ def find_pairs(candidates: list[Candidate], single: dict[int, Dependency], few: 
     if not candidates:
         return {}
     determinants = {a for dependency in single.values() for a in dependency.determinants}
-    sources = [k for k, c in enumerate(candidates) if c.leaves is not None and c.leaf_count >= 2 and k not in single]
+    may = [k for k, c in enumerate(candidates) if c.leaves is not None and c.leaf_count >= 2 and not c.loose]
+    sources = [k for k in may if k not in single]
     sources = sorted(sources, key=lambda k: candidates[k].leaf_count)[:_SOURCES]
     targets = [k for k, c in enumerate(candidates) if k not in single and k not in determinants and _varies(c)]
     found: dict[int, Dependency] = {}
