@@ -34,6 +34,8 @@ COLUMNS: dict[str, tuple[Any, Kind]] = {
     "hardly repeated": ([f"name {i % (N - 20)}" for i in range(N)], Kind.TEXT),
     "hardly repeated codes": ([f"T{i % (N - 20)}" for i in range(N)], Kind.TEXT),
     "few rows each": ([f"T{i % 190}" for i in range(N)], Kind.CATEGORICAL),
+    "some often, many once": ([f"n{i % 20 if i % 8 < 3 else i + 20}" for i in range(N)], Kind.CATEGORICAL),
+    "a few often, most once": ([f"n{i % 20 if i % 4 < 1 else i + 20}" for i in range(N)], Kind.TEXT),
     "levels": ([f"level {i % 40}" for i in range(N)], Kind.CATEGORICAL),
     "dense key": (RANDOM.permutation(N) + 1000, Kind.IDENTIFIER),
     "ascending key": (np.cumsum(RANDOM.integers(1, 3, N)), Kind.IDENTIFIER),

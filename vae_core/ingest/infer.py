@@ -6,14 +6,14 @@ import re
 
 import pyarrow.types as pt
 
-from vae_core.ingest.profile import MAX_LEVELS, ColumnProfile
+from vae_core.ingest.profile import MAX_LEVELS, ROWS_A_LEVEL, ColumnProfile
 from vae_core.ingest.types import is_text
 from vae_core.schema import Kind
 from vae_core.text_forms import kind_of
 
 _ENOUGH = 20
-_ROWS_A_LEVEL = 5
 _LEVELS = 200
+_SUPPORTED = 1 / 3  # of the values, at least, where there are more levels than that
 _KEY_NAME = re.compile(r"(^|[_\s.-])(id|uuid|guid|key|index|rowid|no|nr|pk)$", re.IGNORECASE)
 _CALENDAR_NAME = re.compile(r"(^|[_\s.-])(year|yr|age|month|week|day|hour)s?$", re.IGNORECASE)
 _CAMEL_KEY = re.compile(r"[a-z](Id|ID|Key|UUID)$")
@@ -91,10 +91,11 @@ def _words_kind(profile: ColumnProfile, distinct: int | None) -> tuple[Kind, str
     if distinct is None or distinct > MAX_LEVELS:
         return Kind.TEXT, f"more than {MAX_LEVELS:,} distinct values"
     support = profile.present / distinct
-    if profile.present >= _ENOUGH and distinct > profile.present / 2:
+    if distinct > _LEVELS and profile.supported < _SUPPORTED:
+        few = f"{profile.supported:.0%} of the values stand on {ROWS_A_LEVEL} rows or more"
+        return Kind.TEXT, f"{distinct:,} distinct values, and {few}: too few to learn from"
+    if distinct <= _LEVELS and profile.present >= _ENOUGH and distinct > profile.present / 2:
         return Kind.TEXT, f"{distinct:,} distinct values in {profile.present:,}: hardly any stands twice"
-    if distinct > _LEVELS and support < _ROWS_A_LEVEL:
-        return Kind.TEXT, f"{distinct:,} distinct values with {support:.1f} rows each: too few to learn from"
     return Kind.CATEGORICAL, f"strings with {distinct:,} levels, {support:,.1f} rows each"
 
 

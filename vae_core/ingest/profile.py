@@ -12,10 +12,12 @@ from vae_core.errors import SourceError
 from vae_core.ingest.types import is_text
 
 MAX_LEVELS = 50_000
+ROWS_A_LEVEL = 5  # enough to learn from
 _MANY = 256
 _MAX_UNIQUE = 1_000_000
 _MAX_BYTES = 64 << 20
 _SAMPLE = 1000
+_PLAIN = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}  # Arrow can't group views
 
 
 def bounds(column: pa.ChunkedArray) -> tuple[float, float] | tuple[int, int] | None:
@@ -55,13 +57,14 @@ class ColumnProfile:
         self.high: float | int | None = None
         self.sample: list[str] = []
         self._written = text_forms.Search() if is_text(field.type) and not levels else None
-        self._type = field.type.value_type if pt.is_dictionary(field.type) else field.type
+        held = field.type.value_type if pt.is_dictionary(field.type) else field.type
+        self._type = _PLAIN.get(held, held)
         # Levels are counted where they decide something; of other values many are just many.
         self._most = MAX_LEVELS if is_text(self._type) or levels else _MANY
         self._countable = not pt.is_null(self._type)
         self._may_identify = is_text(self._type) or pt.is_integer(self._type)
-        self._merged: pa.Array = pa.array([], self._type)
-        self._pending: list[pa.Array] = []
+        self._merged = self._counted(pa.array([], self._type), pa.array([], pa.int64()))
+        self._pending: list[pa.Table] = []
         self._waiting = 0
         self._given_up = False
 
@@ -75,6 +78,13 @@ class ColumnProfile:
         """Distinct values, exactly; `None` when there are too many to count."""
         self._merge()
         return None if self._given_up else len(self._merged)
+
+    @property
+    def supported(self) -> float:
+        """The share of the values that are levels of at least five rows; 0 when there are too many to count."""
+        self._merge()
+        rows = self._merged["rows"].to_numpy()
+        return float(rows[rows >= ROWS_A_LEVEL].sum() / max(1, self.present))
 
     @property
     def written(self) -> str | None:
@@ -123,15 +133,17 @@ class ColumnProfile:
         present = len(column) - column.null_count
         if not present:
             return
-        values = column.unique()
-        if pt.is_dictionary(values.type):
+        counted = column.value_counts()
+        values, rows = counted.field("values"), counted.field("counts")
+        if values.type != self._type:
             values = values.cast(self._type)
-        values = values.drop_null()
+        there = values.is_valid()
+        values, rows = values.filter(there), rows.filter(there)
         if len(values) < present:
             self.unique = False
         if is_text(self._type) and len(self.sample) < _SAMPLE:
             self.sample += values.slice(0, _SAMPLE - len(self.sample)).to_pylist()
-        self._pending.append(values)
+        self._pending.append(self._counted(values, rows))
         self._waiting += len(values)
         # Merging when as much waits as is merged keeps the cost linear in the distinct values.
         if self._waiting >= len(self._merged):
@@ -140,8 +152,10 @@ class ColumnProfile:
     def _merge(self) -> None:
         if not self._pending:
             return
-        both = pa.concat_arrays([self._merged, *self._pending])
-        merged = both.unique() if len(self._merged) or len(self._pending) > 1 else both
+        both = pa.concat_tables([self._merged, *self._pending])
+        merged = both
+        if len(self._merged) or len(self._pending) > 1:
+            merged = both.group_by("value").aggregate([("rows", "sum")]).rename_columns(["value", "rows"])
         if len(merged) < len(both):
             self.unique = False
         self._merged, self._pending, self._waiting = merged, [], 0
@@ -149,3 +163,7 @@ class ColumnProfile:
         if len(merged) > limit or merged.nbytes > _MAX_BYTES:
             self._given_up = True
             self._merged = self._merged.slice(0, 0)
+
+    @staticmethod
+    def _counted(values: pa.Array, rows: pa.Array) -> pa.Table:
+        return pa.table({"value": values, "rows": rows})
