@@ -48,7 +48,9 @@ _CLOCK = 60  # values of a column of clock times, more than
 _Fitted: TypeAlias = tuple[tuple[int, ...], tuple[float, ...], float]  # sources, coefficients and constant
 
 
-def find_arithmetic(arrays: Mapping[int, pa.Array], schema: Schema, config: CodecConfig) -> list[Relation]:
+def find_arithmetic(
+    arrays: Mapping[int, pa.Array], schema: Schema, config: CodecConfig, curves: Mapping[int, int]
+) -> list[Relation]:
     """The columns that are sums or products of others on most rows, a column's sources before itself.
 
     Those of the largest numbers are found first: errors of their sources are small for them.
@@ -57,6 +59,7 @@ def find_arithmetic(arrays: Mapping[int, pa.Array], schema: Schema, config: Code
         arrays: the learned columns.
         schema: what they are.
         config: `split_above` and `extremes`.
+        curves: columns that are told already, each by the column that they come from.
     """
     from threadpoolctl import threadpool_limits
 
@@ -64,10 +67,10 @@ def find_arithmetic(arrays: Mapping[int, pa.Array], schema: Schema, config: Code
     if len(arrays) < 2:
         return []
     with threadpool_limits(1, "blas"):  # small products: several threads take ten times as long on a busy machine
-        return _find(arrays, config)
+        return _find(arrays, config, curves)
 
 
-def _find(arrays: dict[int, pa.Array], config: CodecConfig) -> list[Relation]:
+def _find(arrays: dict[int, pa.Array], config: CodecConfig, curves: Mapping[int, int]) -> list[Relation]:
     rows = len(next(iter(arrays.values())))
     sample = np.unique(np.linspace(0, rows - 1, min(rows, _SAMPLE), dtype=np.int64))
     some = {k: array.take(pa.array(sample)) for k, array in arrays.items()}
@@ -80,11 +83,11 @@ def _find(arrays: dict[int, pa.Array], config: CodecConfig) -> list[Relation]:
         explained = _explained(np.column_stack([x[k] for k in left]))
         left = [left[i] for i in sorted(np.argsort(-explained)[:_MOST])]
     found: list[Relation] = []
-    for target in sorted(left, key=lambda k: -spread[k]):
+    for target in sorted((k for k in left if k not in curves), key=lambda k: -spread[k]):
         there = present(arrays[target])[sample]
         if target not in left or there.sum() < _FIRST:
             continue
-        others = [k for k in left if k != target and x[k][there].std() > 0]
+        others = [k for k in left if target not in (k, curves.get(k)) and x[k][there].std() > 0]
         if not others or not x[target][there].std() > 0:
             continue
         if _explained(np.column_stack([x[k][there] for k in (target, *others)]))[0] < _EXPLAINED:
@@ -108,18 +111,22 @@ def _find(arrays: dict[int, pa.Array], config: CodecConfig) -> list[Relation]:
         relation = Relation(how, target, *fitted, grid, limits, times, shares)
         if _holds(relation, arrays):
             if is_strange(relation, some_rows(relation, arrays)):
-                relation = next(_turned(relation, arrays, config), relation)
+                relation = next(_turned(relation, arrays, config, curves), relation)
             found.insert(0, relation)
-            left.remove(relation.column)
+            left = [k for k in left if relation.column not in (k, curves.get(k))]
     return found
 
 
-def _turned(relation: Relation, arrays: Mapping[int, pa.Array], config: CodecConfig) -> Iterator[Relation]:
+def _turned(
+    relation: Relation, arrays: Mapping[int, pa.Array], config: CodecConfig, curves: Mapping[int, int]
+) -> Iterator[Relation]:
     """The sum told for its summands, where these are no strangers to their columns; their laws may change more."""
     if relation.how is not How.SUM:
         return
     terms = dict(zip(relation.sources, relation.coefficients, strict=True)) | {relation.column: -1.0}
     for target in relation.sources:
+        if target in curves or any(curves.get(k) == target for k in relation.sources):
+            continue
         able = described(arrays[target], config.extremes, config.split_above, target in relation.clocks)
         if abs(terms[target]) == 1 and able is not None:
             others = {k: -terms[target] * factor for k, factor in terms.items() if k != target}

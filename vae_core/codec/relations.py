@@ -7,7 +7,7 @@ is nothing, or little: so sums add up, and what comes after something else still
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -37,6 +37,39 @@ class How(StrEnum):
     PRODUCT = "product"
     TIME = "time"
     REPEAT = "repeat"
+    CURVE = "curve"
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """A power of what is `shift` more than a number, or its logarithm, on Tukey's (1977) ladder.
+
+    Attributes:
+        power: 0 means the logarithm.
+        shift: what is added before.
+        otherwise: what the column is where there's no such power, as of a negative number.
+        smooth: whether the column's values lie on no grid; the relation's only measures how far they are off.
+    """
+
+    power: float
+    shift: float
+    otherwise: float = 0.0
+    smooth: bool = False
+
+    def known(self, x: Array) -> Bools:
+        """Where `x` [n] has such a power."""
+        return np.isfinite(x) if self.power == 1 else x + self.shift > 0
+
+    def __call__(self, x: Array) -> Array:
+        """Of numbers [n] that have such a power, float64 [n]."""
+        return np.log(x + self.shift) if self.power == 0 else (x + self.shift) ** self.power
+
+    def formula(self, name: str) -> str:
+        """Of a column of this name: "log(1 + name)"."""
+        moved = f"{self.shift:g} + {name}" if self.shift else name
+        if self.power == 0:
+            return f"log({moved})"
+        return name if self.power == 1 else f"{name}^{self.power:.3g}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,15 +79,17 @@ class Relation:
     Attributes:
         how: the others say their weighted sum, their product, a moment, of which the rest is the time since, or the
             value itself on some rows, on which the rest is a number below all others; elsewhere it is the value.
+            Or one says a power of itself, but for a factor and a constant.
         column: index of the column.
-        sources: indices of the others; of a moment and of a repeat one, of a product two or three.
-        coefficients: of a sum, one for each of them; of a product, one for it; of a moment the ratio of the source's
-            ticks to the column's, as two integers, where they differ.
-        constant: what is added to a sum; of a repeat, the number that means it.
+        sources: indices of the others; of a moment, a repeat and a curve one, of a product two or three.
+        coefficients: of a sum, one for each of them; of a product or a curve, one for it; of a moment the ratio of the
+            source's ticks to the column's, as two integers, where they differ.
+        constant: what is added to a sum or a curve; of a repeat, the number that means it.
         grid: of the column's values; the rest counts its steps.
         clocks: those of the columns that are times of day written as 1745; they count in minutes.
         shares: those of a product's sources that are taken off: they count as 1 less their value.
         limits: the smallest and the largest value that is given; of a moment none: what comes after stays after.
+        ladder: the power that a curve is of.
     """
 
     how: How
@@ -66,10 +101,11 @@ class Relation:
     limits: tuple[Any, Any] | None
     clocks: tuple[int, ...] = ()
     shares: tuple[int, ...] = ()
+    ladder: Ladder | None = None
 
     def formula(self, names: Sequence[str]) -> str:
         """What the others, of these names, say: "fare + tip - 2 × discount + 3", or "departure + a time"."""
-        said = [names[k] for k in self.sources]
+        said = [self.ladder.formula(names[k]) if self.ladder else names[k] for k in self.sources]
         if self.how is How.TIME:
             return f"{said[0]} + a time"
         if self.how is How.REPEAT:
@@ -90,12 +126,17 @@ class Relation:
             source = arrays[self.sources[0]]
             repeated = present(source) & (numbers(source) == values)
             return np.where(repeated, np.asarray(self.constant, values.dtype), values)
+        if self.ladder is not None and self.ladder.smooth:
+            off = (values - self._total(arrays)) * 10.0**self.grid.decimals
+            return np.asarray(np.clip(np.rint(off), -_BEYOND, _BEYOND).astype(np.int64))
         return self.grid.index(minutes(values) if self.column in self.clocks else values) - self._said(arrays)
 
     def restore(self, rest: Array, arrays: Mapping[int, pa.Array]) -> Array:
         """Inverse of `rest`, kept within the limits, in the column's dtype [n]."""
         if self.how is How.REPEAT:
             values = np.where(rest <= self.constant, numbers(arrays[self.sources[0]]), rest)
+        elif self.ladder is not None and self.ladder.smooth:
+            values = self._total(arrays) + rest / 10.0**self.grid.decimals
         else:
             values = self.grid.value(self._said(arrays) + rest)
         if self.column in self.clocks:
@@ -105,18 +146,26 @@ class Relation:
     def _said(self, arrays: Mapping[int, pa.Array]) -> Ints:
         if self.how is How.TIME:
             return self.grid.index(ticks(arrays[self.sources[0]], self.coefficients))
+        scaled = np.rint((self._total(arrays) * 10.0**self.grid.decimals - self.grid.offset) / self.grid.step)
+        return np.asarray(np.clip(scaled, -_BEYOND, _BEYOND).astype(np.int64))
+
+    def _total(self, arrays: Mapping[int, pa.Array]) -> Array:
+        """What the others say, float64 [n], but of a moment or a repeat."""
         values = [numbers(arrays[k]) for k in self.sources]
         values = [minutes(v) if k in self.clocks else v for k, v in zip(self.sources, values, strict=True)]
         if self.how is How.PRODUCT:
             total = np.full(len(values[0]), self.coefficients[0])
             for k, value in zip(self.sources, values, strict=True):
                 total = total * (1.0 - value if k in self.shares else value)
+        elif self.ladder is not None:
+            known = self.ladder.known(values[0])
+            total = np.full(len(known), self.ladder.otherwise)
+            total[known] = self.coefficients[0] * self.ladder(values[0][known].astype(np.float64)) + self.constant
         else:
             total = np.full(len(values[0]), self.constant)
             for coefficient, value in zip(self.coefficients, values, strict=True):
                 total += coefficient * value
-        scaled = np.rint((total * 10.0**self.grid.decimals - self.grid.offset) / self.grid.step)
-        return np.asarray(np.clip(scaled, -_BEYOND, _BEYOND).astype(np.int64))
+        return total
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
@@ -130,7 +179,9 @@ class Relation:
             "dtype": self.grid.dtype.str,
             "clocks": list(self.clocks),
             "limits": None if self.limits is None else list(self.limits),
-        } | ({"shares": list(self.shares)} if self.shares else {})
+            **({"shares": list(self.shares)} if self.shares else {}),
+            **({"ladder": asdict(self.ladder)} if self.ladder else {}),
+        }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Relation:
@@ -145,7 +196,18 @@ class Relation:
             None if data["limits"] is None else tuple(data["limits"]),
             tuple(data["clocks"]),
             tuple(data.get("shares", [])),
+            Ladder(**data["ladder"]) if "ladder" in data else None,
         )
+
+
+def in_order(relations: Sequence[Relation]) -> list[Relation]:
+    """The relations, each after those of its sources."""
+    ordered, left = list[Relation](), [*relations]
+    while left:
+        waiting = {relation.column for relation in left}
+        ordered.append(next(relation for relation in left if not waiting & {*relation.sources}))
+        left.remove(ordered[-1])
+    return ordered
 
 
 def some_rows(relation: Relation, arrays: Mapping[int, pa.Array]) -> dict[int, pa.Array]:
