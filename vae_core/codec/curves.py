@@ -16,10 +16,14 @@ from vae_core.schema import Schema
 
 _SAMPLE = 2_048  # rows on which curves are looked for
 _FEWEST = 64  # rows that may tell one
+_FIRST = 256  # rows on which pairs are tried before all of them
 _ALIKE = 0.9  # correlation of the ranks of two columns, before a curve is looked for
 _EXACT = 0.95  # share of rows that lie on the curve, at least
+_SPARE = 0.1  # share of rows that may be passed over while it is looked for ...
+_TRIMMED = 4  # ... as often
 _TIES = 1.001  # halves of a step that a value may be off
 _DIGITS = 8  # after the point of a coefficient, fewer than, where these do
+_WRITTEN = ((False, 0), (True, 0), (False, 15), (True, 15))  # whether as single floats, and significant digits
 _POWERS = (0.0, 1.0, 2.0, 3.0, 0.5, -1.0, 1.5, -2.0, -0.5, 1 / 3, 2 / 3)  # Tukey's (1977) ladder, 0 the logarithm
 
 
@@ -41,20 +45,21 @@ def find_curves(arrays: Mapping[int, pa.Array], schema: Schema, config: CodecCon
     some = {k: array.take(chosen) for k, array in arrays.items()}
     x = {k: numbers(array).astype(np.float64) for k, array in some.items()}
     there = {k: present(array) for k, array in some.items()}
+    able = {k: described(array, config.extremes, config.split_above) for k, array in arrays.items()}
     found: dict[int, Relation] = {}
-    for early, late in _alike(x):
+    for early, late in _alike(x, there):
+        both = there[early] & there[late]
+        if not _rises(x[early][both][:_FIRST], x[late][both][:_FIRST]):
+            continue
         for target, source in ((late, early), (early, late)):
-            if source in found or target in found or any(r.sources == (target,) for r in found.values()):
+            of_others = any(relation.sources == (target,) for relation in found.values())
+            if source in found or target in found or of_others or (told := able[target]) is None:
                 continue
-            if (able := described(arrays[target], config.extremes, config.split_above)) is None:
+            grid, smooth = _steps(told[0], numbers(arrays[target])[present(arrays[target])])
+            curve = _fit(x[target], x[source], both, grid, smooth, config.min_frequency)
+            if curve is None or (curve[0].power, *curve[1:]) == (1, 1, 0):  # repeats are found elsewhere
                 continue
-            grid, smooth = _steps(able[0], numbers(arrays[target])[present(arrays[target])])
-            both = there[target] & there[source]
-            curve = _fit(x[target], x[source], both, grid, config.min_frequency)
-            if curve is None:
-                continue
-            ladder = replace(curve[0], smooth=smooth)
-            relation = Relation(How.CURVE, target, (source,), (curve[1],), curve[2], grid, able[1], ladder=ladder)
+            relation = Relation(How.CURVE, target, (source,), (curve[1],), curve[2], grid, told[1], ladder=curve[0])
             if _holds(relation, arrays):
                 found[target] = relation
                 break
@@ -68,60 +73,86 @@ def _steps(grid: Grid, values: Array) -> tuple[Grid, bool]:
     return replace(grid, decimals=grid.decimals - 1), True
 
 
-def _alike(x: Mapping[int, Array]) -> Iterator[tuple[int, int]]:
-    """Pairs of columns that rise or fall together, the one that comes first in the table first."""
-    names = [k for k, values in sorted(x.items()) if values.min() < values.max()]
+def _alike(x: Mapping[int, Array], there: Mapping[int, Bools]) -> Iterator[tuple[int, int]]:
+    """Pairs of columns that rise or fall together where both are, the one that comes first in the table first."""
+    names = [k for k, values in sorted(x.items()) if values[there[k]].size and np.ptp(values[there[k]])]
     if len(names) < 2:
         return
-    ranks = np.column_stack([np.unique(x[k], return_inverse=True)[1] for k in names]).astype(np.float64)
-    alike = np.abs(np.corrcoef(ranks, rowvar=False)) >= _ALIKE
-    for i, j in np.argwhere(np.triu(alike, 1)).tolist():
+    known = np.column_stack([there[k] for k in names]).astype(np.float64)
+    ranks = np.column_stack([np.unique(x[k], return_inverse=True)[1] / len(x[k]) for k in names]) * known
+    rows = known.T @ known
+    sums, squares, products = ranks.T @ known, (ranks**2).T @ known, ranks.T @ ranks
+    spread = np.maximum(rows * squares - sums**2, 0)
+    alike = np.abs(rows * products - sums * sums.T) >= _ALIKE * np.sqrt(spread * spread.T)
+    for i, j in np.argwhere(np.triu(alike & (spread > 0) & (spread.T > 0) & (rows >= _FEWEST), 1)).tolist():
         yield names[i], names[j]
 
 
-def _fit(y: Array, x: Array, both: Bools, grid: Grid, few: int) -> tuple[Ladder, float, float] | None:
+def _fit(y: Array, x: Array, both: Bools, grid: Grid, smooth: bool, few: int) -> tuple[Ladder, float, float] | None:
     """The power, the factor and the constant of the curve on which nearly all of `both` lie."""
     half = _TIES * grid.step / 10.0**grid.decimals / 2
     for shift in (0.0, 1.0):
         for power in _POWERS:
-            ladder = Ladder(power, shift)
+            ladder = Ladder(power, shift, smooth=smooth)
             known = both & ladder.known(x)
             telling = known & _uncommon(y, known)
             if telling.sum() < _FEWEST or known.sum() < both.sum() / 2 or (shift and power):
                 continue
             u, v = ladder(x[telling]), y[telling]
-            near = np.maximum(half, 1e-9 * np.abs(v))
-            line = _line(u, v, near)
-            if line is None:
-                continue
+            lines = _lines(u, v, np.maximum(half, 1e-9 * np.abs(v)))
             values, rows = np.unique(y[both & ~known], return_counts=True)
-            common = float(values[rows.argmax()]) if rows.max(initial=0) >= few else line[1]
-            return replace(ladder, otherwise=common), *line
+            for a, c in lines:
+                common = float(values[rows.argmax()]) if rows.max(initial=0) >= few else c
+                ladder = replace(ladder, otherwise=common)
+                if not smooth:
+                    return ladder, a, c
+                made = a * u + c
+                written = [replace(ladder, single=single, digits=digits) for single, digits in _WRITTEN]
+                same = [float((each.written(made) == v).mean()) for each in written]
+                best = written[same.index(max(same))]
+                if (best.written(made).astype(np.float32) == v.astype(np.float32)).mean() >= _EXACT:
+                    return best, a, c
     return None
 
 
-def _line(u: Array, v: Array, near: Array) -> tuple[float, float] | None:
-    """Factor and constant, of few digits where these do, of the line through nearly all of the points."""
+def _rises(x: Array, y: Array) -> bool:
+    """Whether `y` [n] nearly always rises with `x`, or nearly always falls: most that are alike don't, row by row."""
+    steps = np.diff(y[np.lexsort((y, x))])
+    turned = np.diff(y[np.lexsort((-y, x))])
+    return bool(max((steps >= 0).mean(), (turned <= 0).mean()) >= 1 - _SPARE)
+
+
+def _lines(u: Array, v: Array, near: Array) -> list[tuple[float, float]]:
+    """Factor and constant of the line through nearly all of the points, if there is one; those of few digits first."""
     if not (np.isfinite(u).all() and u.std() > 0):
-        return None
+        return []
 
     def share(a: float, c: float) -> float:
         return float((np.abs(v - a * u - c) < near).mean())
 
-    factor, constant = (float(each) for each in np.polyfit(u, v, 1))
-    through = float(np.median(v[u != 0] / u[u != 0]))
-    best = max(share(factor, constant), share(through, 0.0))
+    fitted = _robust(u, v)
+    through = float(np.median(v[u != 0] / u[u != 0])), 0.0
+    best = max(share(*fitted), share(*through))
     if best < _EXACT:
-        return None
+        return []
+    short = [(a, 0.0) for digits in range(_DIGITS) if (a := round(through[0], digits))]
     for digits in range(_DIGITS):
-        if (a := round(through, digits)) and share(a, 0.0) >= best:
-            return a, 0.0
-    for digits in range(_DIGITS):
-        if a := round(factor, digits):
+        if a := round(fitted[0], digits):
             middle = float(np.median(v - a * u))
-            for c in (round(middle, places) for places in range(_DIGITS)):
-                if share(a, c) >= best:
-                    return a, c
+            short += [(a, round(middle, places)) for places in range(_DIGITS)]
+    first = next((line for line in short if share(*line) >= best), fitted)
+    return [line for line in (first, through, fitted) if share(*line) >= _EXACT]
+
+
+def _robust(u: Array, v: Array) -> tuple[float, float]:
+    """Factor and constant of the line through most of the points: of least squares, without the farthest again."""
+    kept = np.ones(len(u), bool)
+    for _ in range(_TRIMMED):
+        factor, constant = (float(each) for each in np.polyfit(u[kept], v[kept], 1))
+        off = np.abs(v - factor * u - constant)
+        kept = off <= np.quantile(off, _EXACT - _SPARE)
+        if not u[kept].std() > 0:
+            break
     return factor, constant
 
 

@@ -49,12 +49,16 @@ class Ladder:
         shift: what is added before.
         otherwise: what the column is where there's no such power, as of a negative number.
         smooth: whether the column's values lie on no grid; the relation's only measures how far they are off.
+        single: whether they are those of single floats.
+        digits: significant ones that they are written with, or 0.
     """
 
     power: float
     shift: float
     otherwise: float = 0.0
     smooth: bool = False
+    single: bool = False
+    digits: int = 0
 
     def known(self, x: Array) -> Bools:
         """Where `x` [n] has such a power."""
@@ -63,6 +67,16 @@ class Ladder:
     def __call__(self, x: Array) -> Array:
         """Of numbers [n] that have such a power, float64 [n]."""
         return np.log(x + self.shift) if self.power == 0 else (x + self.shift) ** self.power
+
+    def written(self, values: Array) -> Array:
+        """Float64 [n] as precise as the column's: an inexact one would be told from the source's by its last digits."""
+        values = values.astype(np.float32).astype(np.float64) if self.single else values
+        if not self.digits:
+            return values
+        with np.errstate(divide="ignore"):
+            lead = np.floor(np.log10(np.abs(values)))
+        scale = 10.0 ** np.clip(self.digits - 1 - np.where(np.isfinite(lead), lead, 0), -22, 22)  # exact powers
+        return np.asarray(np.rint(values * scale) / scale)
 
     def formula(self, name: str) -> str:
         """Of a column of this name: "log(1 + name)"."""
@@ -160,7 +174,8 @@ class Relation:
         elif self.ladder is not None:
             known = self.ladder.known(values[0])
             total = np.full(len(known), self.ladder.otherwise)
-            total[known] = self.coefficients[0] * self.ladder(values[0][known].astype(np.float64)) + self.constant
+            power = self.ladder(values[0][known].astype(np.float64))
+            total[known] = self.ladder.written(self.coefficients[0] * power + self.constant)
         else:
             total = np.full(len(values[0]), self.constant)
             for coefficient, value in zip(self.coefficients, values, strict=True):
