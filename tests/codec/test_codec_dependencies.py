@@ -157,6 +157,7 @@ def test_keys_may_have_more_rare_values_than_other_numbers(fit, random_codes):
             "state": np.array([f"S{c}" for c in range(60)])[code // 100],
             "visits": visits,
             "group": np.where(visits > 50, "often", "seldom"),
+            "points": rng.permutation(4_000)[visits],
             "free": rng.choice(["x", "y"], rows),
         }
     )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from vae_core.codec import Codec
 from vae_core.codec.laws import laws
-from vae_core.codec.relations import Ladder
+from vae_core.codec.relations import How, Ladder
 
 Fit = Callable[..., Codec]
 ROWS = 4_000
@@ -85,6 +85,9 @@ def test_rows_come_back(codec: Codec, table: pa.Table) -> None:
     far = off(back)
     assert far.pop("charge") < 0.0051 and max(far.values()) < 1e-4
     assert back.schema.equals(table.schema)
+    exact = np.log(back["wage"].to_numpy())  # to the last digit, by which rows could be told
+    assert np.array_equal(back["log wage"].to_numpy(), exact)
+    assert np.array_equal(back["single"].to_numpy(), exact.astype(np.float32).astype(np.float64))
 
 
 def test_a_codec_with_curves_survives_json(codec: Codec, table: pa.Table) -> None:
@@ -98,15 +101,15 @@ def test_rows_off_the_curve_stay_off_and_what_is_missing_stays_missing(fit: Fit)
     values = measured()
     rng = np.random.default_rng(1)
     wrong = rng.random(ROWS) < 0.03
-    values["log wage"] = np.where(wrong, 1.25, values["log wage"])
+    values["log wage"] = np.where(wrong, 1.25, 2 * values["log wage"] + 5)
     missing = rng.random(ROWS) < 0.1
     table = pa.table(values).set_column(3, "log wage", pa.array(values["log wage"], mask=missing))
     codec = fit(table.select(["wage", "log wage", "age"]))
-    assert [name for name, _ in laws(codec)] == ["log wage"]
+    assert laws(codec) == [("log wage", "is 2 × log(wage) + 5, except where the source differs")]
     back = codec.decode(codec.encode(table).codes, None, 0)["log wage"]
     assert np.array_equal(back.is_null().to_numpy(zero_copy_only=False), missing)
     found = back.to_numpy(zero_copy_only=False)
-    told = np.log(codec.decode(codec.encode(table).codes, None, 0)["wage"].to_numpy())
+    told = 5 + 2 * np.log(codec.decode(codec.encode(table).codes, None, 0)["wage"].to_numpy())
     on = np.abs(found - told) < 1e-4
     assert on[~wrong & ~missing].all() and not on[wrong & ~missing].any()
 
@@ -142,6 +145,67 @@ def test_curves_come_from_sums_and_go_into_products(fit: Fit, random_codes) -> N
     assert np.abs(x["log total"] - np.log(x["total"])).max() < 1e-4
     assert np.abs(x["log wage"] - np.log(x["wage"])).max() < 1e-4
     assert np.median(np.abs(x["high log"] - x["high"] * x["log wage"])) < 1e-3
+
+
+@given(values=st.lists(st.floats(1e-6, 1e12) | st.floats(-1e12, -1e-6), min_size=1), single=st.booleans())
+def test_numbers_are_rounded_as_if_they_were_written(values: list[float], single: bool) -> None:
+    made = Ladder(0, 0, single=single, digits=15).written(np.array(values))
+    known = np.array(values, np.float32).astype(np.float64) if single else values
+    assert made.tolist() == [float(f"{value:.15g}") for value in known]
+
+
+def test_what_a_reader_has_off_by_a_digit_stays_so_where_it_comes_often(fit: Fit) -> None:
+    age = measured()["age"] + np.random.default_rng(2).integers(0, 200, ROWS)
+    log = np.log(age).astype(np.float32).astype(np.float64)
+    sloppy = np.where(age % 3 == 0, np.nextafter(log, 9), log)
+    table = pa.table({"age": age, "log": sloppy, "wage": measured()["wage"]})
+    codec = fit(table)
+    assert [relation.how for relation in codec.relations] == [How.CURVE]
+    back = codec.decode(codec.encode(table).codes, None, 0)
+    often = np.bincount(age)[age] >= 5
+    same = back["log"].to_numpy() == sloppy
+    assert same[often & (back["age"].to_numpy() == age)].all()
+
+
+def test_what_few_rows_have_instead_is_not_given(fit: Fit) -> None:
+    values = measured()
+    for rows, enough in ((3, False), (60, True)):
+        wage = np.where(np.arange(ROWS) < rows, -1.0, values["wage"])
+        log = np.where(wage > 0, np.log(np.abs(wage)), 77.5)
+        (relation,) = fit(pa.table({"wage": wage, "log": log, "age": values["age"]})).relations
+        assert relation.ladder is not None and (relation.ladder.otherwise == 77.5) == enough
+
+
+def test_no_column_is_told_twice_nor_by_what_is_told(fit: Fit) -> None:
+    rng = np.random.default_rng(0)
+    one, other = rng.integers(0, 900, ROWS) / 10, rng.integers(0, 900, ROWS) / 10
+    x = rng.uniform(1, 500, ROWS).round(3)
+    whole = x.round(0)
+    table = pa.table(
+        {
+            "half": (one + other).round(1) / 2,
+            "sum": (one + other).round(1),
+            "one": one,
+            "other": other,
+            "whole": whole,
+            "log": np.log(whole),
+            "x": x,  # says what the whole is, of which there's a logarithm already
+        }
+    )
+    codec = fit(table)
+    told = [relation.column for relation in codec.relations]
+    assert len(told) == len(set(told))
+    assert dict(laws(codec))["log"].startswith("is log(whole)")
+    curves = {relation.column: relation.sources[0] for relation in codec.relations if relation.how is How.CURVE}
+    assert len(curves) == 2 and not curves.keys() & {*curves.values()}
+
+
+def test_repeats_stay_repeats(fit: Fit) -> None:
+    rng = np.random.default_rng(0)
+    billed = rng.lognormal(5, 1, ROWS).round(2)
+    paid = np.where(rng.random(ROWS) < 0.97, billed, 0)
+    (relation,) = fit(pa.table({"billed": billed, "age": rng.integers(0, 90, ROWS), "paid": paid})).relations
+    assert relation.how is not How.CURVE
 
 
 def test_what_most_rows_have_in_common_is_no_curve(fit: Fit) -> None:

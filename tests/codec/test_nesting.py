@@ -147,7 +147,7 @@ def addresses(codes: int, rows: int = 60_000) -> pa.Table:
     town = np.arange(codes) // 3
     state = town * 20 // town.max().clip(1)
     name = np.where(
-        rng.random(town.max() + 1) < 0.2, rng.integers(0, 20, town.max() + 1), 20 + np.arange(town.max() + 1)
+        rng.random(town.max() + 1) < 0.06, rng.integers(0, 20, town.max() + 1), 20 + np.arange(town.max() + 1)
     )
     home = rng.choice(codes, 6_000, p=(weight := rng.gamma(2, 1, codes)) / weight.sum())
     who = rng.choice(6_000, rows, p=(often := rng.gamma(0.7, 1, 6_000)) / often.sum())
@@ -155,7 +155,7 @@ def addresses(codes: int, rows: int = 60_000) -> pa.Table:
     return pa.table(
         {
             "customer": np.array([f"C{k}" for k in range(6_000)])[who],
-            "zip": 10_000 + rng.permutation(codes)[where] * 7,
+            "zip": 10_000 + where * 7,  # by state
             "city": np.array([f"town {k}" for k in range(town.max() + 21)])[name[town[where]]],
             "state": np.array([f"S{k}" for k in range(21)])[state[town[where]]],
             "amount": rng.integers(0, 500, rows),

@@ -11,9 +11,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from snapshots import Ingest
 
 from vae_core.errors import ConfigError
+from vae_core.ingest.profile import ColumnProfile
 from vae_core.schema import Kind
 
 N = 400
@@ -72,6 +75,16 @@ def test_every_kind(snapshot: Ingest, table: pa.Table) -> None:
         # Distinct numbers are counted up to a few hundred, unless they may identify rows.
         assert column.distinct == len(set(values)) or (column.distinct is None and len(set(values)) > 256)
         assert column.nulls == N - len(values)
+
+
+@given(values=st.lists(st.lists(st.sampled_from([None, *"abcdefgh"]), max_size=12), max_size=5))
+def test_rows_of_levels_are_counted_over_all_batches(values: list[list[str | None]]) -> None:
+    profile = ColumnProfile(pa.field("x", pa.string()), "rows")
+    for batch in values:
+        profile.add(pa.chunked_array([pa.array(batch, pa.string())]))
+    rows = pd.Series([value for batch in values for value in batch if value is not None], dtype=object).value_counts()
+    assert profile.distinct == len(rows)
+    assert profile.supported == pytest.approx(rows[rows >= 5].sum() / max(1, rows.sum()))
 
 
 def test_small_tables_have_no_identifiers(snapshot: Ingest, table: pa.Table) -> None:

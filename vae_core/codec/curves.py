@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from vae_core.codec.grid import Grid
-from vae_core.codec.relations import How, Ladder, Relation, described, is_number, numbers, present, some_rows
+from vae_core.codec.relations import How, Ladder, Relation, described, is_near, is_number, numbers, present, some_rows
 from vae_core.codec.storage import Array, Bools
 from vae_core.config import CodecConfig
 from vae_core.schema import Schema
@@ -61,7 +61,7 @@ def find_curves(arrays: Mapping[int, pa.Array], schema: Schema, config: CodecCon
                 continue
             relation = Relation(How.CURVE, target, (source,), (curve[1],), curve[2], grid, told[1], ladder=curve[0])
             if _holds(relation, arrays):
-                found[target] = relation
+                found[target] = _with_exceptions(relation, arrays, config.min_frequency) if smooth else relation
                 break
     return list(found.values())
 
@@ -154,6 +154,17 @@ def _robust(u: Array, v: Array) -> tuple[float, float]:
         if not u[kept].std() > 0:
             break
     return factor, constant
+
+
+def _with_exceptions(relation: Relation, arrays: Mapping[int, pa.Array], few: int) -> Relation:
+    """The relation, with the values of at least `few` rows that it makes but for the last digit."""
+    assert relation.ladder is not None
+    both = present(arrays[relation.column]) & present(arrays[relation.sources[0]])
+    y = numbers(arrays[relation.column])
+    made = relation.restore(relation.rest(y, arrays), arrays)
+    values, rows = np.unique(y[both & (made != y) & is_near(made, y)], return_counts=True)
+    exceptions = tuple(values[rows >= few].tolist())
+    return replace(relation, ladder=replace(relation.ladder, exceptions=exceptions))
 
 
 def _uncommon(y: Array, rows: Bools) -> Bools:

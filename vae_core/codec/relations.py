@@ -51,6 +51,7 @@ class Ladder:
         smooth: whether the column's values lie on no grid; the relation's only measures how far they are off.
         single: whether they are those of single floats.
         digits: significant ones that they are written with, or 0.
+        exceptions: values, ascending, that come often and differ in the last digit, as some readers of text have them.
     """
 
     power: float
@@ -59,6 +60,7 @@ class Ladder:
     smooth: bool = False
     single: bool = False
     digits: int = 0
+    exceptions: tuple[float, ...] = ()
 
     def known(self, x: Array) -> Bools:
         """Where `x` [n] has such a power."""
@@ -71,12 +73,11 @@ class Ladder:
     def written(self, values: Array) -> Array:
         """Float64 [n] as precise as the column's: an inexact one would be told from the source's by its last digits."""
         values = values.astype(np.float32).astype(np.float64) if self.single else values
-        if not self.digits:
+        values = _rounded(values, self.digits) if self.digits else values
+        if not self.exceptions:
             return values
-        with np.errstate(divide="ignore"):
-            lead = np.floor(np.log10(np.abs(values)))
-        scale = 10.0 ** np.clip(self.digits - 1 - np.where(np.isfinite(lead), lead, 0), -22, 22)  # exact powers
-        return np.asarray(np.rint(values * scale) / scale)
+        nearest = _nearest(np.asarray(self.exceptions), values)
+        return np.where(is_near(values, nearest), nearest, values)
 
     def formula(self, name: str) -> str:
         """Of a column of this name: "log(1 + name)"."""
@@ -211,7 +212,9 @@ class Relation:
             None if data["limits"] is None else tuple(data["limits"]),
             tuple(data["clocks"]),
             tuple(data.get("shares", [])),
-            Ladder(**data["ladder"]) if "ladder" in data else None,
+            Ladder(**data["ladder"] | {"exceptions": tuple(data["ladder"]["exceptions"])})
+            if "ladder" in data
+            else None,
         )
 
 
@@ -223,6 +226,36 @@ def in_order(relations: Sequence[Relation]) -> list[Relation]:
         ordered.append(next(relation for relation in left if not waiting & {*relation.sources}))
         left.remove(ordered[-1])
     return ordered
+
+
+def _nearest(points: Array, values: Array) -> Array:
+    """The nearest of ascending points for each of the values [n]."""
+    at = np.searchsorted(points, values).clip(1, max(1, len(points) - 1))
+    low, high = points[at - 1], points[np.minimum(at, len(points) - 1)]
+    return np.asarray(np.where(values - low <= high - values, low, high))
+
+
+def is_near(values: Array, others: Array) -> Bools:
+    """Whether numbers [n] are the same but for the last of 15 digits."""
+    return np.asarray(np.abs(values - others) <= 2e-14 * np.abs(others))
+
+
+def _rounded(values: Array, digits: int) -> Array:
+    """Numbers [n] of so many significant digits, as if they were written and read."""
+    with np.errstate(divide="ignore"):
+        lead = np.floor(np.log10(np.abs(values)))
+    scale = 10.0 ** np.clip(digits - 1 - np.where(np.isfinite(lead), lead, 0), -22, 22)  # exact powers
+    product, error = _product(values, scale)
+    whole = np.rint(product)
+    left = product - whole + error
+    return np.asarray((whole + (left > 0.5) - (left < -0.5)) / scale)
+
+
+def _product(x: Array, y: Array) -> tuple[Array, Array]:
+    """Of float64 [n], and what it is off the true one (Dekker 1971), which at 15 digits decides on the last."""
+    product = x * y
+    (a, b), (c, d) = ((high := 134217729.0 * z - (134217729.0 * z - z), z - high) for z in (x, y))
+    return product, ((a * c - product) + a * d + b * c) + b * d
 
 
 def some_rows(relation: Relation, arrays: Mapping[int, pa.Array]) -> dict[int, pa.Array]:
