@@ -12,6 +12,7 @@ import pyarrow as pa
 from vae_core.codec.grid import Grid
 from vae_core.codec.relations import (
     SHIFT,
+    TIES,
     How,
     Relation,
     described,
@@ -22,6 +23,7 @@ from vae_core.codec.relations import (
     numbers,
     present,
     some_rows,
+    spread_rows,
 )
 from vae_core.codec.storage import Array
 from vae_core.config import CodecConfig
@@ -40,7 +42,6 @@ _MULTIPLIED = 0.95  # share of rows that are exact products, at least
 _TURNED_SHIFT = 2 * SHIFT  # of a summand that is told instead, for which errors of the others are larger
 _VARIED = 0.1  # share of rows in which a factor isn't its median, at least
 _SHARES = 64  # different values of a column of discounts, at most
-_TIES = 1.001  # halves of a step that a product may be off: those that lie between two are rounded either way
 _FACTOR_DIGITS = 7  # after the point, fewer than
 _FIRST = 64  # rows on which products are tried before all of them; fewer tell nothing
 _CLOCK = 60  # values of a column of clock times, more than
@@ -72,7 +73,7 @@ def find_arithmetic(
 
 def _find(arrays: dict[int, pa.Array], config: CodecConfig, curves: Mapping[int, int]) -> list[Relation]:
     rows = len(next(iter(arrays.values())))
-    sample = np.unique(np.linspace(0, rows - 1, min(rows, _SAMPLE), dtype=np.int64))
+    sample = spread_rows(rows, _SAMPLE)
     some = {k: array.take(pa.array(sample)) for k, array in arrays.items()}
     clocks = tuple(k for k, array in arrays.items() if _is_clock(some[k]) and _is_clock(array))
     x = {k: numbers(array).astype(np.float64) for k, array in some.items()}
@@ -99,7 +100,7 @@ def _find(arrays: dict[int, pa.Array], config: CodecConfig, curves: Mapping[int,
         y, given = x[target][there], {k: x[k][there] for k in others}
         factors = {k: v for k, v in given.items() if k not in clocks}
         off = [k for k in factors if _is_share(some[k])]
-        half = np.full(len(y), _TIES * grid.step / 10.0**grid.decimals / 2)
+        half = np.full(len(y), TIES * grid.step / 10.0**grid.decimals / 2)
         how, fitted, shares = How.PRODUCT, _fit_product(y, factors, half), tuple[int, ...]()
         if fitted is None and (less := _fit_less(y, factors, off, half)) is not None:
             fitted, shares = less

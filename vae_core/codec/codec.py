@@ -14,21 +14,17 @@ import pyarrow as pa
 
 from vae_core import text_forms
 from vae_core.codec import storage
-from vae_core.codec.arithmetic import find_arithmetic
-from vae_core.codec.curves import find_curves
 from vae_core.codec.drafts import Withheld
 from vae_core.codec.fillers import Filler
-from vae_core.codec.fitting import fit_parts
+from vae_core.codec.fitting import find_relations, fit_parts
 from vae_core.codec.forms import Form, IntegerForm
 from vae_core.codec.joints import Joining, Joint
 from vae_core.codec.kinds import column_from_dict, fit_column
 from vae_core.codec.leaves import NumericLeaves
 from vae_core.codec.orders import Order, find_orders, put_in_order
 from vae_core.codec.parts import Encoded, GaussianPart, Part, SubColumn
-from vae_core.codec.relations import How, Relation, in_order, numbers
-from vae_core.codec.repeats import find_repeats
+from vae_core.codec.relations import How, Relation, numbers
 from vae_core.codec.storage import Array
-from vae_core.codec.times import find_times
 from vae_core.config import CodecConfig
 from vae_core.errors import ArtifactError, SourceError
 from vae_core.schema import Column, Schema
@@ -88,11 +84,7 @@ class Codec:
         drawn = sorted(range(len(forms)), key=lambda i: i not in first)
         learned = {i: form for i in drawn if isinstance(form := forms[i], Form)}
         related = {i: arrays[i] for i in learned if config.relations}
-        curves = find_curves(related, schema, config)
-        origins = {curve.column: curve.sources[0] for curve in curves}
-        relations = [*find_arithmetic(related, schema, config, origins), *find_times(related, schema, config), *curves]
-        repeats = find_repeats(related, schema, config, {r.column for r in relations})
-        relations = in_order([*repeats, *relations])
+        relations = find_relations(related, schema, config)
         for relation in relations:
             if relation.how is How.TIME:
                 forms[relation.column] = learned[relation.column] = IntegerForm(arrays[relation.column].type)

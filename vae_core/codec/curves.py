@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from vae_core.codec.grid import Grid
-from vae_core.codec.relations import How, Ladder, Relation, described, is_near, is_number, numbers, present, some_rows
+from vae_core.codec.ladder import POWERS, Ladder, is_near
+from vae_core.codec.relations import (
+    TIES,
+    How,
+    Relation,
+    described,
+    is_number,
+    numbers,
+    present,
+    some_rows,
+    spread_rows,
+)
 from vae_core.codec.storage import Array, Bools
 from vae_core.config import CodecConfig
 from vae_core.schema import Schema
@@ -21,10 +33,8 @@ _ALIKE = 0.9  # correlation of the ranks of two columns, before a curve is looke
 _EXACT = 0.95  # share of rows that lie on the curve, at least
 _SPARE = 0.1  # share of rows that may be passed over while it is looked for ...
 _TRIMMED = 4  # ... as often
-_TIES = 1.001  # halves of a step that a value may be off
 _DIGITS = 8  # after the point of a coefficient, fewer than, where these do
 _WRITTEN = ((False, 0), (True, 0), (False, 15), (True, 15))  # whether as single floats, and significant digits
-_POWERS = (0.0, 1.0, 2.0, 3.0, 0.5, -1.0, 1.5, -2.0, -0.5, 1 / 3, 2 / 3)  # Tukey's (1977) ladder, 0 the logarithm
 
 
 def find_curves(arrays: Mapping[int, pa.Array], schema: Schema, config: CodecConfig) -> list[Relation]:
@@ -41,11 +51,11 @@ def find_curves(arrays: Mapping[int, pa.Array], schema: Schema, config: CodecCon
     if len(arrays) < 2:
         return []
     rows = len(next(iter(arrays.values())))
-    chosen = pa.array(np.unique(np.linspace(0, rows - 1, min(rows, _SAMPLE), dtype=np.int64)))
+    chosen = pa.array(spread_rows(rows, _SAMPLE))
     some = {k: array.take(chosen) for k, array in arrays.items()}
     x = {k: numbers(array).astype(np.float64) for k, array in some.items()}
     there = {k: present(array) for k, array in some.items()}
-    able = {k: described(array, config.extremes, config.split_above) for k, array in arrays.items()}
+    able: dict[int, tuple[Grid, bool, tuple[Any, Any]] | None] = {}
     found: dict[int, Relation] = {}
     for early, late in _alike(x, there):
         both = there[early] & there[late]
@@ -53,24 +63,35 @@ def find_curves(arrays: Mapping[int, pa.Array], schema: Schema, config: CodecCon
             continue
         for target, source in ((late, early), (early, late)):
             of_others = any(relation.sources == (target,) for relation in found.values())
-            if source in found or target in found or of_others or (told := able[target]) is None:
+            if source in found or target in found or of_others:
                 continue
-            grid, smooth = _steps(told[0], numbers(arrays[target])[present(arrays[target])])
+            if target not in able:
+                able[target] = _steps(arrays[target], config)
+            if (told := able[target]) is None:
+                continue
+            grid, smooth, limits = told
             curve = _fit(x[target], x[source], both, grid, smooth, config.min_frequency)
             if curve is None or (curve[0].power, *curve[1:]) == (1, 1, 0):  # repeats are found elsewhere
                 continue
-            relation = Relation(How.CURVE, target, (source,), (curve[1],), curve[2], grid, told[1], ladder=curve[0])
+            relation = Relation(How.CURVE, target, (source,), (curve[1],), curve[2], grid, limits, ladder=curve[0])
             if _holds(relation, arrays):
                 found[target] = _with_exceptions(relation, arrays, config.min_frequency) if smooth else relation
                 break
     return list(found.values())
 
 
-def _steps(grid: Grid, values: Array) -> tuple[Grid, bool]:
-    """The grid, and whether the values aren't on it: then one coarse enough for the noise of single floats."""
-    if Grid.fit(np.unique(values)) == grid:
-        return grid, False
-    return replace(grid, decimals=grid.decimals - 1), True
+def _steps(array: pa.Array, config: CodecConfig) -> tuple[Grid, bool, tuple[Any, Any]] | None:
+    """A column's grid, whether its values aren't on it, and its limits; `None` where it can't be told.
+
+    Where values aren't on the grid it is coarse enough for the noise of single floats.
+    """
+    able = described(array, config.extremes, config.split_above)
+    if able is None:
+        return None
+    grid, limits = able
+    if Grid.fit(np.unique(numbers(array)[present(array)])) == grid:
+        return grid, False, limits
+    return replace(grid, decimals=grid.decimals - 1), True, limits
 
 
 def _alike(x: Mapping[int, Array], there: Mapping[int, Bools]) -> Iterator[tuple[int, int]]:
@@ -90,9 +111,9 @@ def _alike(x: Mapping[int, Array], there: Mapping[int, Bools]) -> Iterator[tuple
 
 def _fit(y: Array, x: Array, both: Bools, grid: Grid, smooth: bool, few: int) -> tuple[Ladder, float, float] | None:
     """The power, the factor and the constant of the curve on which nearly all of `both` lie."""
-    half = _TIES * grid.step / 10.0**grid.decimals / 2
+    half = TIES * grid.step / 10.0**grid.decimals / 2
     for shift in (0.0, 1.0):
-        for power in _POWERS:
+        for power in POWERS:
             ladder = Ladder(power, shift, smooth=smooth)
             known = both & ladder.known(x)
             telling = known & _uncommon(y, known)

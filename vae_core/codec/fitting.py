@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 
 from vae_core.codec.affiliation import nest_drafts
+from vae_core.codec.arithmetic import find_arithmetic
 from vae_core.codec.association import names_only, order_levels
+from vae_core.codec.curves import find_curves
 from vae_core.codec.dependencies import Dependency, find
 from vae_core.codec.drafts import Draft, Withheld, as_levels, draft_parts
 from vae_core.codec.forms import Form, IntegerForm, Leaves, LevelForm, is_ordered
@@ -20,12 +22,23 @@ from vae_core.codec.leaves import NumericLeaves
 from vae_core.codec.levels import Levels
 from vae_core.codec.pairs import find_pairs
 from vae_core.codec.parts import GaussianPart, Part, SubColumn
-from vae_core.codec.relations import Relation, numbers
+from vae_core.codec.relations import Relation, in_order, numbers
+from vae_core.codec.repeats import find_repeats
 from vae_core.codec.seasons import YEARS, spans
 from vae_core.codec.storage import Array
 from vae_core.codec.temporal import WEEK, CalendarForm, years
+from vae_core.codec.times import find_times
 from vae_core.config import CodecConfig
 from vae_core.schema import Schema
+
+
+def find_relations(arrays: Mapping[int, pa.Array], schema: Schema, config: CodecConfig) -> list[Relation]:
+    """The columns that others nearly say, each after those."""
+    curves = find_curves(arrays, schema, config)
+    origins = {curve.column: curve.sources[0] for curve in curves}
+    relations = [*find_arithmetic(arrays, schema, config, origins), *find_times(arrays, schema, config), *curves]
+    repeats = find_repeats(arrays, schema, config, {relation.column for relation in relations})
+    return in_order([*repeats, *relations])
 
 
 def fit_parts(

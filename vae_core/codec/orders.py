@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 
 from vae_core.codec.grid import Grid
 from vae_core.codec.leaves import value_limits
-from vae_core.codec.relations import exchanged, is_number, numbers, present
-from vae_core.codec.storage import Array, Bools, Ints
+from vae_core.codec.relations import exchanged, is_number, numbers, present, spread_rows
+from vae_core.codec.storage import Array, Bools
 from vae_core.schema import Schema
 
 _SAMPLE = 4_096  # rows on which orders are looked for
@@ -59,7 +59,7 @@ def find_orders(arrays: Mapping[int, pa.Array], schema: Schema, few: int = 1) ->
     if len(arrays) < 2:
         return ()
     rows = len(next(iter(arrays.values())))
-    sample = pa.array(_spread(rows, _SAMPLE))
+    sample = pa.array(spread_rows(rows, _SAMPLE))
     values = {k: _values(array.take(sample)) for k, array in arrays.items()}
     known = {k: each for k, each in values.items() if not np.isnan(each).all()}
     upwards = sorted(known, key=lambda k: float(np.nanmean(known[k])))
@@ -166,7 +166,7 @@ def _is_order(low: pa.Array, high: pa.Array) -> bool:
     x, y = numbers(low)[both], numbers(high)[both]
     if not len(x) or (x > y).any():
         return False
-    some = _spread(len(x), _TESTED)
+    some = spread_rows(len(x), _TESTED)
     near = exchanged(x[some], np.random.default_rng(0), _GROUPS)
     return bool((x[some][near] > y[some]).sum() >= max(_BROKEN, _BROKEN_SHARE * len(some)))
 
@@ -193,7 +193,3 @@ def _values(array: pa.Array) -> Array:
     values = numbers(array).astype(np.float64)
     values[~present(array)] = np.nan
     return values
-
-
-def _spread(rows: int, count: int) -> Ints:
-    return np.unique(np.linspace(0, rows - 1, min(rows, count), dtype=np.int64))

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from vae_core.codec import storage
 from vae_core.codec.grid import Grid
+from vae_core.codec.ladder import Ladder
 from vae_core.codec.leaves import value_limits
 from vae_core.codec.storage import Array, Bools, Ints
 from vae_core.schema import Column, Kind
@@ -26,6 +27,7 @@ _CHECKED = 200_000  # rows on which what was found is checked
 _GROUPS = 64  # quantile groups within which a source's values are exchanged ...
 SHIFT = 0.01  # ... for the law of the column to change by this much at most (Kolmogorov-Smirnov)
 _STRANGE = 0.25  # share of values that are none of the column's then, more than this is strange
+TIES = 1.001  # halves of a step that what is said may be off: what lies between two is rounded either way
 _EXACT_BELOW = 1e15  # doubles of larger numbers are too coarse to add up
 _KINDS = (Kind.INTEGER, Kind.REAL, Kind.DECIMAL)
 
@@ -38,53 +40,6 @@ class How(StrEnum):
     TIME = "time"
     REPEAT = "repeat"
     CURVE = "curve"
-
-
-@dataclass(frozen=True)
-class Ladder:
-    """A power of what is `shift` more than a number, or its logarithm, on Tukey's (1977) ladder.
-
-    Attributes:
-        power: 0 means the logarithm.
-        shift: what is added before.
-        otherwise: what the column is where there's no such power, as of a negative number.
-        smooth: whether the column's values lie on no grid; the relation's only measures how far they are off.
-        single: whether they are those of single floats.
-        digits: significant ones that they are written with, or 0.
-        exceptions: values, ascending, that come often and differ in the last digit, as some readers of text have them.
-    """
-
-    power: float
-    shift: float
-    otherwise: float = 0.0
-    smooth: bool = False
-    single: bool = False
-    digits: int = 0
-    exceptions: tuple[float, ...] = ()
-
-    def known(self, x: Array) -> Bools:
-        """Where `x` [n] has such a power."""
-        return np.isfinite(x) if self.power == 1 else x + self.shift > 0
-
-    def __call__(self, x: Array) -> Array:
-        """Of numbers [n] that have such a power, float64 [n]."""
-        return np.log(x + self.shift) if self.power == 0 else (x + self.shift) ** self.power
-
-    def written(self, values: Array) -> Array:
-        """Float64 [n] as precise as the column's: an inexact one would be told from the source's by its last digits."""
-        values = values.astype(np.float32).astype(np.float64) if self.single else values
-        values = _rounded(values, self.digits) if self.digits else values
-        if not self.exceptions:
-            return values
-        nearest = _nearest(np.asarray(self.exceptions), values)
-        return np.where(is_near(values, nearest), nearest, values)
-
-    def formula(self, name: str) -> str:
-        """Of a column of this name: "log(1 + name)"."""
-        moved = f"{self.shift:g} + {name}" if self.shift else name
-        if self.power == 0:
-            return f"log({moved})"
-        return name if self.power == 1 else f"{name}^{self.power:.3g}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,9 +167,7 @@ class Relation:
             None if data["limits"] is None else tuple(data["limits"]),
             tuple(data["clocks"]),
             tuple(data.get("shares", [])),
-            Ladder(**data["ladder"] | {"exceptions": tuple(data["ladder"]["exceptions"])})
-            if "ladder" in data
-            else None,
+            Ladder.from_dict(data["ladder"]) if "ladder" in data else None,
         )
 
 
@@ -228,41 +181,16 @@ def in_order(relations: Sequence[Relation]) -> list[Relation]:
     return ordered
 
 
-def _nearest(points: Array, values: Array) -> Array:
-    """The nearest of ascending points for each of the values [n]."""
-    at = np.searchsorted(points, values).clip(1, max(1, len(points) - 1))
-    low, high = points[at - 1], points[np.minimum(at, len(points) - 1)]
-    return np.asarray(np.where(values - low <= high - values, low, high))
-
-
-def is_near(values: Array, others: Array) -> Bools:
-    """Whether numbers [n] are the same but for the last of 15 digits."""
-    return np.asarray(np.abs(values - others) <= 2e-14 * np.abs(others))
-
-
-def _rounded(values: Array, digits: int) -> Array:
-    """Numbers [n] of so many significant digits, as if they were written and read."""
-    with np.errstate(divide="ignore"):
-        lead = np.floor(np.log10(np.abs(values)))
-    scale = 10.0 ** np.clip(digits - 1 - np.where(np.isfinite(lead), lead, 0), -22, 22)  # exact powers
-    product, error = _product(values, scale)
-    whole = np.rint(product)
-    left = product - whole + error
-    return np.asarray((whole + (left > 0.5) - (left < -0.5)) / scale)
-
-
-def _product(x: Array, y: Array) -> tuple[Array, Array]:
-    """Of float64 [n], and what it is off the true one (Dekker 1971), which at 15 digits decides on the last."""
-    product = x * y
-    (a, b), (c, d) = ((high := 134217729.0 * z - (134217729.0 * z - z), z - high) for z in (x, y))
-    return product, ((a * c - product) + a * d + b * c) + b * d
-
-
 def some_rows(relation: Relation, arrays: Mapping[int, pa.Array]) -> dict[int, pa.Array]:
     """The relation's columns on the rows on which what was found is checked."""
     rows = len(arrays[relation.column])
-    chosen = pa.array(np.unique(np.linspace(0, rows - 1, min(rows, _CHECKED), dtype=np.int64)))
+    chosen = pa.array(spread_rows(rows, _CHECKED))
     return {k: arrays[k].take(chosen) for k in (relation.column, *relation.sources)}
+
+
+def spread_rows(rows: int, count: int) -> Ints:
+    """The numbers of `count` rows, or of all if there are fewer, spread evenly over the table."""
+    return np.unique(np.linspace(0, rows - 1, min(rows, count), dtype=np.int64))
 
 
 def keeps_its_law(relation: Relation, arrays: Mapping[int, pa.Array], shift: float = SHIFT) -> bool:

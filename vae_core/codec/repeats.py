@@ -7,7 +7,17 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import pyarrow as pa
 
-from vae_core.codec.relations import How, Relation, described, is_number, keeps_its_law, numbers, present, some_rows
+from vae_core.codec.relations import (
+    How,
+    Relation,
+    described,
+    is_number,
+    keeps_its_law,
+    numbers,
+    present,
+    some_rows,
+    spread_rows,
+)
 from vae_core.codec.storage import Array, Bools
 from vae_core.config import CodecConfig
 from vae_core.schema import Schema
@@ -33,7 +43,7 @@ def find_repeats(
     if len(arrays) < 2:
         return []
     rows = len(next(iter(arrays.values())))
-    chosen = pa.array(np.unique(np.linspace(0, rows - 1, min(rows, _SAMPLE), dtype=np.int64)))
+    chosen = pa.array(spread_rows(rows, _SAMPLE))
     some = {k: array.take(chosen) for k, array in arrays.items()}
     there = {k: present(array) for k, array in some.items()}
     values = {k: numbers(array) for k, array in some.items()}
