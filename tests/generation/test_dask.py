@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import distributed
 import psutil
 import pytest
 from generation_runs import SEED, Running, arguments, assert_stopped_clean, ended, parts, start, tree, until
@@ -111,6 +112,17 @@ def test_its_workers_keep_free_memory_unless_the_user_says_how_much(
     assert until(process, look, PATIENCE)
     assert found[0].get("MALLOC_TRIM_THRESHOLD_") == threshold
     assert ended(process, PATIENCE)[0] == 0
+
+
+def test_its_processes_dont_watch_themselves_many_times_a_second() -> None:
+    with (
+        distributed.LocalCluster(**dask_engine.local_cluster(1)) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        found = client.run(lambda dask_worker: {k: v.callback_time for k, v in dask_worker.periodic_callbacks.items()})
+        assert cluster.scheduler.periodic_callbacks["tick"].callback_time >= 1000
+    (every,) = found.values()
+    assert min(every.values()) >= 500 and every["tick"] >= 1000 and not any("profile" in name for name in every)
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 1), (signal.SIGINT, 130)])
