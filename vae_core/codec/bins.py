@@ -174,21 +174,42 @@ class Bins:
     def _draw_knots(self, which: Array, position: Array) -> Array:
         scaled = position * SEGMENTS
         segment = scaled.astype(np.int64)
-        left = self.knots[which, segment]
-        right = self.knots[which, segment + 1]
         part = scaled - segment
-        lower, upper = self.lower[which], self.upper[which]
+        at = which * SEGMENTS + segment
+        left, width = (table[at] for table in self._segments)
         if self.grid is None:
+            right = self.knots[which, segment + 1]
+            lower, upper = self.lower[which], self.upper[which]
             values = (left * (1 - part) + right * part).astype(lower.dtype)
             return self._off_atoms(np.clip(values, lower, upper), lower)
-        last = self.knots[which, SEGMENTS] - 1
-        offset = np.minimum(np.floor(left + part * (right - left)), last)
-        free = _advance(self.base[which], offset)
+        offset = np.minimum(left + part * width, self._last[which])
         if self._straddles:
+            free = _advance(self.base[which], offset)
             index = free + np.searchsorted(self.atoms - np.arange(len(self.atoms)), free, "right")
         else:
-            index = free + self._atoms_below[which]
-        return np.clip(self.grid.value(index), lower, upper)  # spans past 2^53 round
+            index = _advance(self._first[which], offset)
+        values = self.grid.value(index)
+        return values if self._exact else np.clip(values, self.lower[which], self.upper[which])
+
+    @cached_property
+    def _segments(self) -> tuple[Array, Array]:
+        """The lower knot of each segment and the way to the next one, float64 [b · SEGMENTS]."""
+        return self.knots[:, :-1].ravel(), np.diff(self.knots).ravel()
+
+    @cached_property
+    def _last(self) -> Array:
+        """The last point of each bin, counted from its first, float64 [b]."""
+        return self.knots[:, -1] - 1
+
+    @cached_property
+    def _first(self) -> Ints:
+        """The grid index of each bin's first free point, where no atom lies between that and its last one."""
+        return self.base + self._atoms_below
+
+    @cached_property
+    def _exact(self) -> bool:
+        """Whether all spans are exact in float64, so that no value lies beyond its bin."""
+        return bool((self.knots[:, -1] < 2**53).all())
 
     @cached_property
     def _atoms_below(self) -> Ints:
@@ -198,7 +219,7 @@ class Bins:
     @cached_property
     def _straddles(self) -> bool:
         """Whether an atom lies between a bin's first and last free points."""
-        last = _advance(self.base, self.knots[:, SEGMENTS] - 1)
+        last = _advance(self.base, self._last)
         below = np.searchsorted(self.atoms - np.arange(len(self.atoms)), last, "right")
         return bool((below != self._atoms_below).any())
 

@@ -53,7 +53,12 @@ class Joint:
 
     def decode(self, code: Array) -> list[Array]:
         """The members' codes, each int32 [n], of combinations [n]."""
-        return [np.ascontiguousarray(self.codes[:, k])[code] for k in range(len(self.members))]
+        return [member.take(code) for member in self._members]
+
+    @cached_property
+    def _members(self) -> list[Array]:
+        """The codes of each member, int32 [combinations], contiguous."""
+        return list(np.ascontiguousarray(self.codes.T))
 
     def sub_column(self, subs: Sequence[SubColumn]) -> SubColumn:
         """What the model sees in place of `subs`, the members."""

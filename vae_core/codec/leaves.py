@@ -190,13 +190,15 @@ class NumericLeaves:
         values = np.asarray(self._values[leaf])
         if len(self.bins):
             which = self._bin_of_leaf[leaf]
-            rows = np.flatnonzero(which >= 0)
+            inside = which >= 0
+            rows = slice(None) if inside.all() else np.flatnonzero(inside)
+            which = which[rows]
             u = (
-                np.full(len(rows), 0.5)
+                np.full(len(which), 0.5)
                 if position is None
                 else np.clip(position[rows].astype(np.float64), 0, BELOW_ONE)
             )
-            values[rows] = self.bins.draw(which[rows], u)
+            values[rows] = self.bins.draw(which, u)
         return values
 
     def to_dict(self) -> dict[str, Any]:
