@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import permutations
 
 import numpy as np
 import pandas as pd
@@ -139,3 +140,98 @@ def test_large_tables_are_small_in_json(fit):
     assert dependencies(codec) == [(("a", "b"), "c")]
     assert len(json.dumps(codec.to_dict()["parts"][-1])) < 30_000
     assert codec.decode(codec.encode(table).codes, None, 0)["c"].equals(table["c"].combine_chunks())
+
+
+def panel(complete: float, dtype: str = "number", seed: int = 0) -> pa.Table:
+    """States in years, not all of whose combinations occur; each has an income that no other one has, and a rate."""
+    rng = np.random.default_rng(seed)
+    cells = np.flatnonzero(rng.random(40 * 12) < complete)
+    cell = np.concatenate([cells.repeat(5), rng.choice(cells, ROWS - 5 * len(cells))])
+    income = rng.permutation(40 * 12)[cell] * 17 + 20_000.5
+    return pa.table(
+        {
+            "state": np.array([f"state {k}" for k in range(40)])[cell // 12],
+            "year": 1990 + cell % 12,
+            "income": income if dtype == "number" else income.astype(str),
+            "rate": (rng.permutation(40 * 12) % 90)[cell] / 8,
+            "free": rng.normal(size=ROWS),
+        }
+    )
+
+
+@pytest.mark.parametrize("order", list(permutations(["state", "year", "income"])))
+@pytest.mark.parametrize(("complete", "dtype"), [(1.0, "number"), (0.7, "number"), (1.0, "text")])
+def test_what_stands_for_a_pair_is_a_function_of_it(complete, dtype, order, fit, random_codes):
+    table = panel(complete, dtype=dtype).select([*order, "rate", "free"])
+    codec = fit(table)
+    pair = tuple(name for name in order if name != "income")
+    found = dependencies(codec)
+    assert {name: set(names) for names, name in found} == {"income": set(pair), "rate": set(pair)}
+    assert {s.column for s in codec.sub_columns} == {*pair, "free"}
+    assert dependencies(fit(table.drop_columns("rate"))) == [(pair, "income")]
+    decoded = pa.Table.from_batches([codec.decode(random_codes(codec, 5_000), None, 0)]).to_pandas()
+    real = table.to_pandas()[[*pair, "income", "rate"]].drop_duplicates()
+    known = decoded.merge(real[list(pair)], on=list(pair))
+    assert len(known) > 5_000 * (complete - 0.1)
+    assert len(known.merge(real, on=[*pair, "income", "rate"])) == len(known)
+
+
+def test_of_pairs_that_hardly_ever_occur_what_stands_for_them_says_both(fit, random_codes):
+    table = panel(0.3)
+    codec = fit(table)
+    assert {(names, name) for names, name in dependencies(codec)} >= {(("income",), "state"), (("income",), "year")}
+    decoded = pa.Table.from_batches([codec.decode(random_codes(codec, 5_000), None, 0)])
+    assert pairs_of(decoded) <= pairs_of(table)
+
+
+def pairs_of(table: pa.Table) -> set[tuple]:
+    return set(zip(table["state"].to_pylist(), table["year"].to_pylist(), strict=True))
+
+
+def test_where_another_column_says_one_of_the_pair_what_stands_for_it_says_the_other(fit):
+    """Of 30 days a year: the day says the year, and days and states are too many pairs to say the income."""
+    table = panel(1.0)
+    days = np.random.default_rng(1).integers(0, 30, ROWS) * 11
+    dates = np.array([f"{year}-01-01" for year in table["year"].to_pylist()], "M8[D]") + days
+    codec = fit(table.append_column("day", pa.array(dates)))
+    assert set(dependencies(codec)) >= {(("day",), "year"), (("income",), "state")}
+
+
+def test_of_few_values_what_stands_for_a_pair_says_both(fit):
+    """A column that isn't cut into coarse and fine codes has one for each of its values anyway."""
+    codec = fit(panel(1.0), split_above=500)
+    assert {(("income",), "state"), (("income",), "year")} <= set(dependencies(codec))
+
+
+def test_of_two_that_say_each_other_the_first_says_the_second(fit):
+    rng = np.random.default_rng(0)
+    firm = rng.integers(0, 90, ROWS)
+    table = pa.table(
+        {
+            "id": np.array([f"id {k}" for k in rng.permutation(90)])[firm],
+            "firm": firm * 7 + 1_000,
+            "paid": rng.random(ROWS) < 0.3,
+        }
+    )
+    assert dependencies(fit(table)) == [(("id",), "firm")]
+
+
+def test_a_number_whose_neighbours_are_alike_stands_for_itself(fit):
+    rng = np.random.default_rng(0)
+    hour, minute = rng.integers(6, 22, ROWS), rng.integers(0, 12, ROWS) * 5
+    codec = fit(pa.table({"hour": hour, "minute": minute, "time": hour * 100 + minute}))
+    assert set(dependencies(codec)) == {(("time",), "hour"), (("time",), "minute")}
+
+
+@pytest.mark.parametrize(
+    ("rows", "rare", "min_frequency", "found"),
+    [(9, 0, 5, True), (6, 0, 5, False), (20, 0.2, 5, False), (20, 0.2, 1, True)],
+)
+def test_pairs_need_some_rows_each(rows, rare, min_frequency, found, fit):
+    rng = np.random.default_rng(0)
+    cells = np.arange(400).repeat(rows)
+    cells = np.concatenate([cells, 400 + np.arange(int(rare * len(cells) / 3)).repeat(3)])
+    a, b = cells % 40, cells // 40
+    price = rng.permutation(cells.max() + 1) % 97 / 8
+    codec = fit(pa.table({"a": a, "b": b, "price": price[cells]}), min_frequency=min_frequency)
+    assert of_pairs(codec) == ([(("a", "b"), "price")] if found else [])

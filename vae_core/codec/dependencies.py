@@ -49,13 +49,15 @@ class Dependency:
     table: Array
 
 
-def find(candidates: list[Candidate]) -> dict[int, Dependency]:
-    """The parts that are functions of another one, each with its determinant, which is never a dependent itself.
+Told = dict[int, dict[int, Array]]  # by part, then by each part that says its value on every row: that of each leaf
 
-    Of two parts that determine each other the first is the determinant. Of several determinants the one with the fewest
-    leaves is taken. A key determines names of many values, as a post code does a town; a price has no need of that.
+
+def tell(candidates: list[Candidate]) -> Told:
+    """What each part is a function of.
+
+    A key determines names of many values, as a post code does a town; a price has no need of that.
     """
-    edges: dict[int, dict[int, Array]] = {}
+    told: Told = {}
     rows = len(candidates[0].values) if candidates else 0
     step = max(1, rows // _SAMPLE)
     samples = [np.ascontiguousarray(candidate.values[::step]) for candidate in candidates]
@@ -75,19 +77,28 @@ def find(candidates: list[Candidate]) -> dict[int, Dependency]:
         if source.loose and not any(candidates[b].names and candidates[b].size > _KEY for b in tables):
             continue
         for b, table in tables.items():
-            edges.setdefault(b, {})[a] = table
+            told.setdefault(b, {})[a] = table
+    return told
+
+
+def find(candidates: list[Candidate], told: Told) -> dict[int, Dependency]:
+    """The parts that are functions of another one, each with its determinant, which is never a dependent itself.
+
+    Of two parts that determine each other the first is the determinant. Of several determinants the one with the fewest
+    leaves is taken.
+    """
     found: dict[int, Dependency] = {}
-    for b, tables in edges.items():
-        roots = [a for a in tables if not _determined(a, edges)]
-        if roots and _determined(b, edges):
+    for b, tables in told.items():
+        roots = [a for a in tables if not _determined(a, told)]
+        if roots and _determined(b, told):
             best = min(roots, key=lambda a: (candidates[a].leaf_count, a))
             found[b] = Dependency((best,), tables[best])
     return found
 
 
-def _determined(part: int, edges: dict[int, dict[int, Array]]) -> bool:
+def _determined(part: int, told: Told) -> bool:
     """Whether another part determines this one, and is not determined by it in turn unless it comes first."""
-    return any(part not in edges.get(a, {}) or a < part for a in edges.get(part, {}))
+    return any(part not in told.get(a, {}) or a < part for a in told.get(part, {}))
 
 
 def _table(leaves: Array, values: Array, leaf_count: int) -> Array | None:

@@ -12,7 +12,7 @@ from vae_core.codec.affiliation import nest_drafts
 from vae_core.codec.arithmetic import find_arithmetic
 from vae_core.codec.association import names_only, order_levels
 from vae_core.codec.curves import find_curves
-from vae_core.codec.dependencies import Dependency, find
+from vae_core.codec.dependencies import Dependency
 from vae_core.codec.drafts import Draft, Withheld, as_levels, draft_parts
 from vae_core.codec.forms import Form, IntegerForm, Leaves, LevelForm, is_ordered
 from vae_core.codec.gaussian import Gaussian
@@ -20,7 +20,7 @@ from vae_core.codec.joints import Joining, find_joints
 from vae_core.codec.layout import Layout
 from vae_core.codec.leaves import NumericLeaves
 from vae_core.codec.levels import Levels
-from vae_core.codec.pairs import find_pairs
+from vae_core.codec.pairs import find_functions
 from vae_core.codec.parts import GaussianPart, Part, SubColumn
 from vae_core.codec.relations import Relation, in_order, numbers
 from vae_core.codec.repeats import find_repeats
@@ -56,8 +56,7 @@ def fit_parts(
         for draft in draft_parts(index, form, arrays[index], rests.get(index), schema, config)
     ]
     candidates = [draft.candidate(k == _carrier(drafts, draft.column)) for k, draft in enumerate(drafts)]
-    found = find(candidates)
-    for b, dependency in (found | find_pairs(candidates, found, config.min_frequency)).items():
+    for b, dependency in find_functions(candidates, config.split_above, config.min_frequency).items():
         drafts[b].dependency = dependency
     for a in {a for draft in drafts if draft.dependency for a in draft.dependency.determinants}:
         source = drafts[a]

@@ -1,16 +1,19 @@
-"""Parts that are functions of two others: the distance between an origin and a destination."""
+"""Parts that are functions of others, of two as well: the distance between an origin and a destination."""
 
 from __future__ import annotations
 
+from collections.abc import Set
 from itertools import combinations
 
 import numpy as np
 
-from vae_core.codec.dependencies import MAX_VALUES, Candidate, Dependency
+from vae_core.codec.association import names_only
+from vae_core.codec.dependencies import MAX_VALUES, Candidate, Dependency, Told, find, tell
 from vae_core.codec.storage import Array
 
 MAX_CELLS = 1_000_000  # pairs of leaves of two determinants, seen or not
-_SUPPORT = 20  # rows a seen pair, on average
+_SUPPORT = 8  # rows a seen pair, on average
+_RARE = 0.1  # share of rows whose pair may be too rare to be kept
 _MINORITY_SUPPORT = 5  # the same among the pairs that do not have the dependent's commonest value
 _MINORITY = 0.01  # share of rows without the commonest value, at least, of a dependent of two values
 _NEAR_ROWS = 0.001  # share of rows that may differ from the rest of their pair's rows ...
@@ -19,10 +22,34 @@ _SOURCES = 64  # parts that are tried as determinants: those with the fewest lea
 _STEPS = (128, 1_024, 8_192)  # rows on which pairs are tried before all of them
 _RARE_ROWS = 4  # rows of each part without its commonest value that are among them
 _CHECKED_ROWS = 100_000_000  # rows that are looked at over all checks on all rows
+_COMPLETE = 0.5  # share of all pairs of leaves that occur, at least, of a pair that something stands for
 
 
-def find_pairs(candidates: list[Candidate], single: dict[int, Dependency], few: int) -> dict[int, Dependency]:
-    """The parts that are functions of two others, which are never dependents themselves.
+def find_functions(candidates: list[Candidate], most: int, few: int) -> dict[int, Dependency]:
+    """The parts that are functions of one other part, or of two, which are never dependents themselves.
+
+    What merely stands for two others is a function of these rather than the other way round: see `_stand_ins`.
+
+    Args:
+        candidates: the parts.
+        most: values of a part that stands for itself.
+        few: rows of a pair that is kept, at least.
+    """
+    told = tell(candidates)
+    stand_ins = _stand_ins(candidates, told, most, few)
+    while True:
+        rest = {b: {a: table for a, table in tables.items() if a not in stand_ins} for b, tables in told.items()}
+        single = find(candidates, rest)
+        found = single | _find_pairs(candidates, single, stand_ins, few)
+        if stand_ins <= found.keys():
+            return found
+        stand_ins &= found.keys()
+
+
+def _find_pairs(
+    candidates: list[Candidate], single: dict[int, Dependency], stand_ins: set[int], few: int
+) -> dict[int, Dependency]:
+    """The parts that are functions of two others, none of which is one of `stand_ins`.
 
     A pair seen in fewer than `few` rows counts as unseen, for what it says would point at them. An unseen pair says the
     dependent's commonest value under that of its two leaves whose part has more of them.
@@ -33,14 +60,13 @@ def find_pairs(candidates: list[Candidate], single: dict[int, Dependency], few: 
     Args:
         candidates: the parts.
         single: what is a function of one part already.
+        stand_ins: what is a function of two others, if of anything.
         few: rows of a pair that is kept, at least.
     """
     if not candidates:
         return {}
     determinants = {a for dependency in single.values() for a in dependency.determinants}
-    may = [k for k, c in enumerate(candidates) if c.leaves is not None and c.leaf_count >= 2 and not c.loose]
-    sources = [k for k in may if k not in single]
-    sources = sorted(sources, key=lambda k: candidates[k].leaf_count)[:_SOURCES]
+    sources = _sources(candidates, single.keys() | stand_ins)
     targets = [k for k, c in enumerate(candidates) if k not in single and k not in determinants and _varies(c)]
     found: dict[int, Dependency] = {}
     left = _CHECKED_ROWS
@@ -59,6 +85,49 @@ def find_pairs(candidates: list[Candidate], single: dict[int, Dependency], few: 
                 determinants.update(pair)
                 break
     return found
+
+
+def _stand_ins(candidates: list[Candidate], told: Told, most: int, few: int) -> set[int]:
+    """The parts that merely stand for a pair of others.
+
+    In a panel of states and years, an income that no other state or year has says which they are. But it says nothing
+    by its size; the state and the year do, and are few. Such a part has more than `most` values, is a name or a number
+    whose neighbours aren't alike, and a function of a pair of which each has less than half as many values, and most
+    combinations occur.
+    """
+    determining = {a for tables in told.values() for a in tables}
+    suspects = [k for k in sorted(determining) if candidates[k].size > most and _is_name(k, candidates, told)]
+    if not suspects:
+        return set()
+    found = set()
+    for target, pairs in _screen(candidates, _sources(candidates, set()), suspects).items():
+        for pair in pairs:
+            a, b = (candidates[k] for k in pair)
+            if 2 * max(a.leaf_count, b.leaf_count) >= candidates[target].size:
+                continue
+            assert a.leaves is not None and b.leaves is not None
+            known = (a.leaves >= 0) & (b.leaves >= 0)
+            seen = np.unique(a.leaves[known].astype(np.int64) * b.leaf_count + b.leaves[known])
+            most_occur = len(seen) >= _COMPLETE * a.leaf_count * b.leaf_count
+            if most_occur and _table(a, b, candidates[target], few) is not None:
+                found.add(target)
+                break
+    return found
+
+
+def _is_name(part: int, candidates: list[Candidate], told: Told) -> bool:
+    """Whether a part that determines others says nothing by its size; times do."""
+    candidate = candidates[part]
+    if not _varies(candidate) or candidate.numbers is None:
+        return candidate.names
+    tables = [tables[part] for tables in told.values() if part in tables]
+    return names_only(np.arange(candidate.leaf_count), tables)
+
+
+def _sources(candidates: list[Candidate], others: Set[int]) -> list[int]:
+    """The parts that may be one of two determinants, but for `others`: those with the fewest leaves."""
+    may = [k for k, c in enumerate(candidates) if c.leaves is not None and c.leaf_count >= 2 and not c.loose]
+    return sorted((k for k in may if k not in others), key=lambda k: candidates[k].leaf_count)[:_SOURCES]
 
 
 def _varies(candidate: Candidate) -> bool:
@@ -144,6 +213,8 @@ def _table(a: Candidate, b: Candidate, target: Candidate, few: int) -> Array | N
     if not _is_evident(table[seen], rows[seen]):
         return None
     kept = seen[rows[seen] >= few]
+    if rows[kept].sum() < (1 - _RARE) * len(known):
+        return None
     leaf, value, _ = _commonest(kept // shape[1], table[kept], rows[kept], target.size)
     filled = np.full(shape, -1, dtype=np.int64)
     filled[leaf] = value[:, None]
