@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -235,6 +236,14 @@ def test_what_most_rows_have_in_common_is_no_curve(fit: Fit) -> None:
         }
     )
     assert not [name for name, why in laws(fit(table)) if "never less" not in why]
+
+
+def test_numbers_that_hardly_differ_are_looked_at_in_silence(fit: Fit) -> None:
+    x = np.sort(np.random.default_rng(0).random(ROWS))
+    table = pa.table({"x": 1e12 * (1 + x * 1e-13), "y": 3 * x, "z": x**0.7})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(table)
 
 
 @given(

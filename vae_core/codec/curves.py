@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -169,7 +170,9 @@ def _robust(u: Array, v: Array) -> tuple[float, float]:
     """Factor and constant of the line through most of the points: of least squares, without the farthest again."""
     kept = np.ones(len(u), bool)
     for _ in range(_TRIMMED):
-        factor, constant = (float(each) for each in np.polyfit(u[kept], v[kept], 1))
+        with warnings.catch_warnings():  # of nearly equal values; a line that is none has few points on it
+            warnings.simplefilter("ignore", np.exceptions.RankWarning)
+            factor, constant = (float(each) for each in np.polyfit(u[kept], v[kept], 1))
         off = np.abs(v - factor * u - constant)
         kept = off <= np.quantile(off, _EXACT - _SPARE)
         if not u[kept].std() > 0:
