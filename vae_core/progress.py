@@ -41,6 +41,9 @@ def bar(description: str, unit: str = "rows", *, shown: bool = True) -> Iterator
         def update(done: float, total: float | None = None, note: str = "") -> None:
             if total is not None and total != display.total:
                 display.total = total
+            if done and not display.n:  # what came before says nothing of how long the rest takes
+                display.unpause()
+                display.initial = display.n = display.last_print_n = done
             if note:
                 display.set_postfix_str(note, refresh=False)
             display.update(done - display.n)
