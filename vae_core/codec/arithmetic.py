@@ -10,13 +10,16 @@ import numpy as np
 import pyarrow as pa
 
 from vae_core.codec.grid import Grid
+from vae_core.codec.ladder import Ladder
 from vae_core.codec.relations import (
     SHIFT,
     TIES,
     How,
     Relation,
+    coarser,
     described,
     is_number,
+    is_smooth,
     is_strange,
     keeps_its_law,
     minutes,
@@ -38,6 +41,7 @@ _EXACT = 0.5  # share of rows that are exact sums, at least
 _KEPT = 0.99  # share of these that still are with fewer or with whole coefficients
 _WHOLE = 1e-3  # what a coefficient may be off a whole number to be taken for it
 _SURPRISE = 0.25  # entropy of what is left of a sum, of the column's own, at most
+_WRITTEN = 0.3  # share of rows that are sums to the last digit, at least, where numbers have no last decimal
 _MULTIPLIED = 0.95  # share of rows that are exact products, at least
 _TURNED_SHIFT = 2 * SHIFT  # of a summand that is told instead, for which errors of the others are larger
 _VARIED = 0.1  # share of rows in which a factor isn't its median, at least
@@ -109,7 +113,7 @@ def _find(arrays: dict[int, pa.Array], config: CodecConfig, curves: Mapping[int,
         if fitted is None:
             continue
         times = tuple(k for k in clocks if k in (target, *fitted[0]))
-        relation = Relation(how, target, *fitted, grid, limits, times, shares)
+        relation = _as_written(Relation(how, target, *fitted, grid, limits, times, shares), arrays)
         if _holds(relation, arrays):
             if is_strange(relation, some_rows(relation, arrays)):
                 relation = next(_turned(relation, arrays, config, curves), relation)
@@ -134,6 +138,7 @@ def _turned(
             constant = -terms[target] * relation.constant
             turned = replace(
                 relation,
+                ladder=None,
                 column=target,
                 sources=tuple(others),
                 coefficients=tuple(others.values()),
@@ -141,8 +146,20 @@ def _turned(
                 grid=able[0],
                 limits=able[1],
             )
+            turned = _as_written(turned, arrays)
             if _holds(turned, arrays, _TURNED_SHIFT) and not is_strange(turned, some_rows(turned, arrays)):
                 yield turned
+
+
+def _as_written(relation: Relation, arrays: Mapping[int, pa.Array]) -> Relation:
+    """The relation, which gives sums as precise as the column's where these lie on no grid and most are just sums."""
+    arrays = some_rows(relation, arrays)
+    if relation.how is not How.SUM or not is_smooth(arrays[relation.column], relation.grid):
+        return relation
+    there = present(arrays[relation.column])
+    made, values = (each[there] for each in (relation.said(arrays), numbers(arrays[relation.column])))
+    ladder, share = Ladder(1.0, 0.0, smooth=True).like(made, values)
+    return replace(relation, grid=coarser(relation.grid), ladder=ladder) if share >= _WRITTEN else relation
 
 
 def _is_clock(array: pa.Array) -> bool:

@@ -16,8 +16,10 @@ from vae_core.codec.relations import (
     TIES,
     How,
     Relation,
+    coarser,
     described,
     is_number,
+    is_smooth,
     numbers,
     present,
     some_rows,
@@ -35,7 +37,6 @@ _EXACT = 0.95  # share of rows that lie on the curve, at least
 _SPARE = 0.1  # share of rows that may be passed over while it is looked for ...
 _TRIMMED = 4  # ... as often
 _DIGITS = 8  # after the point of a coefficient, fewer than, where these do
-_WRITTEN = ((False, 0), (True, 0), (False, 15), (True, 15))  # whether as single floats, and significant digits
 
 
 def find_curves(arrays: Mapping[int, pa.Array], schema: Schema, config: CodecConfig) -> list[Relation]:
@@ -56,7 +57,7 @@ def find_curves(arrays: Mapping[int, pa.Array], schema: Schema, config: CodecCon
     some = {k: array.take(chosen) for k, array in arrays.items()}
     x = {k: numbers(array).astype(np.float64) for k, array in some.items()}
     there = {k: present(array) for k, array in some.items()}
-    able: dict[int, tuple[Grid, bool, tuple[Any, Any]] | None] = {}
+    able: dict[int, tuple[Grid, tuple[Any, Any]] | None] = {}
     found: dict[int, Relation] = {}
     for early, late in _alike(x, there):
         both = there[early] & there[late]
@@ -67,10 +68,12 @@ def find_curves(arrays: Mapping[int, pa.Array], schema: Schema, config: CodecCon
             if source in found or target in found or of_others:
                 continue
             if target not in able:
-                able[target] = _steps(arrays[target], config)
+                able[target] = described(arrays[target], config.extremes, config.split_above)
             if (told := able[target]) is None:
                 continue
-            grid, smooth, limits = told
+            grid, limits = told
+            smooth = is_smooth(arrays[target], grid)
+            grid = coarser(grid) if smooth else grid
             curve = _fit(x[target], x[source], both, grid, smooth, config.min_frequency)
             if curve is None or (curve[0].power, *curve[1:]) == (1, 1, 0):  # repeats are found elsewhere
                 continue
@@ -79,20 +82,6 @@ def find_curves(arrays: Mapping[int, pa.Array], schema: Schema, config: CodecCon
                 found[target] = _with_exceptions(relation, arrays, config.min_frequency) if smooth else relation
                 break
     return list(found.values())
-
-
-def _steps(array: pa.Array, config: CodecConfig) -> tuple[Grid, bool, tuple[Any, Any]] | None:
-    """A column's grid, whether its values aren't on it, and its limits; `None` where it can't be told.
-
-    Where values aren't on the grid it is coarse enough for the noise of single floats.
-    """
-    able = described(array, config.extremes, config.split_above)
-    if able is None:
-        return None
-    grid, limits = able
-    if Grid.fit(np.unique(numbers(array)[present(array)])) == grid:
-        return grid, False, limits
-    return replace(grid, decimals=grid.decimals - 1), True, limits
 
 
 def _alike(x: Mapping[int, Array], there: Mapping[int, Bools]) -> Iterator[tuple[int, int]]:
@@ -129,9 +118,7 @@ def _fit(y: Array, x: Array, both: Bools, grid: Grid, smooth: bool, few: int) ->
                 if not smooth:
                     return ladder, a, c
                 made = a * u + c
-                written = [replace(ladder, single=single, digits=digits) for single, digits in _WRITTEN]
-                same = [float((each.written(made) == v).mean()) for each in written]
-                best = written[same.index(max(same))]
+                best, _ = ladder.like(made, v)
                 if (best.written(made).astype(np.float32) == v.astype(np.float32)).mean() >= _EXACT:
                     return best, a, c
     return None

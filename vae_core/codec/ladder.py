@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ POWERS: dict[float, Callable[[Array], Array]] = {
     -2.0: lambda x: 1 / (x * x),
     -0.5: lambda x: 1 / np.sqrt(x),
 }
+
+_WRITTEN = ((False, 0), (True, 0), (False, 15), (True, 15))  # whether as single floats, and significant digits
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,12 @@ class Ladder:
             return values
         nearest = _nearest(np.asarray(self.exceptions), values)
         return np.where(is_near(values, nearest), nearest, values)
+
+    def like(self, made: Array, values: Array) -> tuple[Ladder, float]:
+        """Writing numbers `made` [n] as most of `values` [n] are written, and the share that is the same then."""
+        written = [replace(self, single=single, digits=digits) for single, digits in _WRITTEN]
+        same = [float((each.written(made) == values).mean()) for each in written]
+        return written[same.index(max(same))], max(same)
 
     def formula(self, name: str) -> str:
         """Of a column of this name: "log(1 + name)"."""

@@ -7,7 +7,7 @@ is nothing, or little: so sums add up, and what comes after something else still
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -59,7 +59,7 @@ class Relation:
         clocks: those of the columns that are times of day written as 1745; they count in minutes.
         shares: those of a product's sources that are taken off: they count as 1 less their value.
         limits: the smallest and the largest value that is given; of a moment none: what comes after stays after.
-        ladder: the power that a curve is of.
+        ladder: the power that a curve is of; of a curve or a sum whose values lie on no grid, how they are written.
     """
 
     how: How
@@ -97,29 +97,29 @@ class Relation:
             repeated = present(source) & (numbers(source) == values)
             return np.where(repeated, np.asarray(self.constant, values.dtype), values)
         if self.ladder is not None and self.ladder.smooth:
-            off = (values - self._total(arrays)) * 10.0**self.grid.decimals
+            off = (values - self.said(arrays)) * 10.0**self.grid.decimals
             return np.asarray(np.clip(np.rint(off), -_BEYOND, _BEYOND).astype(np.int64))
-        return self.grid.index(minutes(values) if self.column in self.clocks else values) - self._said(arrays)
+        return self.grid.index(minutes(values) if self.column in self.clocks else values) - self._steps_said(arrays)
 
     def restore(self, rest: Array, arrays: Mapping[int, pa.Array]) -> Array:
         """Inverse of `rest`, kept within the limits, in the column's dtype [n]."""
         if self.how is How.REPEAT:
             values = np.where(rest <= self.constant, numbers(arrays[self.sources[0]]), rest)
         elif self.ladder is not None and self.ladder.smooth:
-            values = self._total(arrays) + rest / 10.0**self.grid.decimals
+            values = self.ladder.written(self.said(arrays) + rest / 10.0**self.grid.decimals)
         else:
-            values = self.grid.value(self._said(arrays) + rest)
+            values = self.grid.value(self._steps_said(arrays) + rest)
         if self.column in self.clocks:
             values = values // 60 * 100 + values % 60
         return values if self.limits is None else np.clip(values, *self.limits)
 
-    def _said(self, arrays: Mapping[int, pa.Array]) -> Ints:
+    def _steps_said(self, arrays: Mapping[int, pa.Array]) -> Ints:
         if self.how is How.TIME:
             return self.grid.index(ticks(arrays[self.sources[0]], self.coefficients))
-        scaled = np.rint((self._total(arrays) * 10.0**self.grid.decimals - self.grid.offset) / self.grid.step)
+        scaled = np.rint((self.said(arrays) * 10.0**self.grid.decimals - self.grid.offset) / self.grid.step)
         return np.asarray(np.clip(scaled, -_BEYOND, _BEYOND).astype(np.int64))
 
-    def _total(self, arrays: Mapping[int, pa.Array]) -> Array:
+    def said(self, arrays: Mapping[int, pa.Array]) -> Array:
         """What the others say, float64 [n], but of a moment or a repeat."""
         values = [numbers(arrays[k]) for k in self.sources]
         values = [minutes(v) if k in self.clocks else v for k, v in zip(self.sources, values, strict=True)]
@@ -127,7 +127,8 @@ class Relation:
             total = np.full(len(values[0]), self.coefficients[0])
             for k, value in zip(self.sources, values, strict=True):
                 total = total * (1.0 - value if k in self.shares else value)
-        elif self.ladder is not None:
+        elif self.how is How.CURVE:
+            assert self.ladder is not None
             known = self.ladder.known(values[0])
             total = np.full(len(known), self.ladder.otherwise)
             power = self.ladder(values[0][known].astype(np.float64))
@@ -136,6 +137,7 @@ class Relation:
             total = np.full(len(values[0]), self.constant)
             for coefficient, value in zip(self.coefficients, values, strict=True):
                 total += coefficient * value
+            total = total if self.ladder is None else self.ladder.written(total)
         return total
 
     def to_dict(self) -> dict[str, Any]:
@@ -301,6 +303,16 @@ def _grid(uniques: Array, spread: float) -> Grid:
     if grid is None or (grid.decimals > decimals and np.issubdtype(uniques.dtype, np.floating)):
         return Grid(1, 0, decimals, uniques.dtype)
     return grid
+
+
+def is_smooth(array: pa.Array, grid: Grid) -> bool:
+    """Whether the column's values lie on no grid, so that the one which `described` gives is made up."""
+    return Grid.fit(np.unique(numbers(array)[present(array)])) != grid
+
+
+def coarser(grid: Grid) -> Grid:
+    """One that is coarse enough for the noise of single floats."""
+    return replace(grid, decimals=grid.decimals - 1)
 
 
 def _term(factor: float, name: str) -> str:
