@@ -13,8 +13,8 @@ from vae_core.codec.storage import Array
 
 MAX_CELLS = 1_000_000  # pairs of leaves of two determinants, seen or not
 _SUPPORT = 8  # rows a seen pair, on average
-_RARE = 0.1  # share of rows whose pair may be too rare to be kept
 _MINORITY_SUPPORT = 5  # the same among the pairs that do not have the dependent's commonest value
+_RARE = 0.1  # share of rows whose pair may be too rare to be kept
 _MINORITY = 0.01  # share of rows without the commonest value, at least, of a dependent of two values
 _NEAR_ROWS = 0.001  # share of rows that may differ from the rest of their pair's rows ...
 _NEAR = 0.001  # ... by this share of the range of the dependent's inner 98 %
@@ -103,13 +103,14 @@ def _stand_ins(candidates: list[Candidate], told: Told, most: int, few: int) -> 
     for target, pairs in _screen(candidates, _sources(candidates, set()), suspects).items():
         for pair in pairs:
             a, b = (candidates[k] for k in pair)
-            if 2 * max(a.leaf_count, b.leaf_count) >= candidates[target].size:
+            least = _COMPLETE * a.leaf_count * b.leaf_count  # pairs that occur
+            fewer = 2 * max(a.leaf_count, b.leaf_count) < candidates[target].size
+            if not fewer or least * _SUPPORT > len(candidates[target].values):
                 continue
             assert a.leaves is not None and b.leaves is not None
             known = (a.leaves >= 0) & (b.leaves >= 0)
             seen = np.unique(a.leaves[known].astype(np.int64) * b.leaf_count + b.leaves[known])
-            most_occur = len(seen) >= _COMPLETE * a.leaf_count * b.leaf_count
-            if most_occur and _table(a, b, candidates[target], few) is not None:
+            if len(seen) >= least and _table(a, b, candidates[target], few) is not None:
                 found.add(target)
                 break
     return found
