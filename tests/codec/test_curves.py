@@ -160,13 +160,6 @@ def test_curves_come_from_sums_and_go_into_products(fit: Fit, random_codes) -> N
     assert np.median(np.abs(x["high log"] - x["high"] * x["log wage"])) < 1e-3
 
 
-@given(values=st.lists(st.floats(1e-6, 1e12) | st.floats(-1e12, -1e-6), min_size=1), single=st.booleans())
-def test_numbers_are_rounded_as_if_they_were_written(values: list[float], single: bool) -> None:
-    made = Ladder(0, 0, single=single, digits=15).written(np.array(values))
-    known = np.array(values, np.float32).astype(np.float64) if single else values
-    assert made.tolist() == [float(f"{value:.15g}") for value in known]
-
-
 def test_what_a_reader_has_off_by_a_digit_stays_so_where_it_comes_often(fit: Fit) -> None:
     age = measured()["age"] + np.random.default_rng(2).integers(0, 200, ROWS)
     log = np.log(age).astype(np.float32).astype(np.float64)

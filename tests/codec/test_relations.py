@@ -107,40 +107,6 @@ def test_what_is_coded_is_lossless(
     assert all(len(columns) - 2 not in (*relation.sources, relation.column) for relation in codec.relations)
 
 
-WRITTEN: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "double": lambda x: x,
-    "single": lambda x: x.astype(np.float32).astype(np.float64),
-    "15 digits": lambda x: np.array([float(f"{v:.15g}") for v in x]),
-    "15 digits of single": lambda x: np.array([float(f"{v:.15g}") for v in x.astype(np.float32).tolist()]),
-}
-
-
-@pytest.mark.parametrize("written", WRITTEN)
-@pytest.mark.parametrize("wrong", [0.0, 0.2])
-def test_sums_of_numbers_without_a_last_decimal_are_written_as_the_sources(
-    wrong: float, written: str, fit: Fit, random_codes, positions
-) -> None:
-    """Of a household: where a wife earns nothing the income is her husband's, to the last digit."""
-    write, rng = WRITTEN[written], np.random.default_rng(0)
-    wages = [np.exp(rng.normal(3, 0.7, ROWS)), np.where(rng.random(ROWS) < 0.4, 0, np.exp(rng.normal(2, 0.9, ROWS)))]
-    his, hers = (write(wage) for wage in wages)
-    table = pa.table({"his": his, "hers": hers, "all": write(his + hers + 7.25 * (rng.random(ROWS) < wrong))})
-    codec = fit(table, extremes=1)
-    assert [(relation.how, relation.column) for relation in codec.relations] == [(How.SUM, 2)]
-    for decoded in (
-        codec.decode(codec.encode(table).codes, None, 0),
-        codec.decode(random_codes(codec, 5_000), positions(codec, 5_000), 0),
-    ):
-        his, hers, both = (decoded[name].to_numpy() for name in ("his", "hers", "all"))
-        assert np.array_equal(both, write(both))
-        exact = np.abs(both - his - hers) < 1e-3
-        inside = (both > table["all"].to_numpy().min()) & (both < table["all"].to_numpy().max())
-        assert exact[inside].mean() > (0.98 if not wrong else 0.45)
-        assert np.array_equal(both[exact & inside], write(his + hers)[exact & inside])
-    again = Codec.from_dict(json.loads(json.dumps(codec.to_dict())))
-    assert again.digest == codec.digest
-
-
 @pytest.mark.parametrize("rate", [1.0, 1.19])
 def test_products_stay_products(rate: float, fit: Fit, random_codes, positions) -> None:
     rng = np.random.default_rng(0)

@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 
 from vae_core.codec.grid import Grid
-from vae_core.codec.ladder import Ladder
 from vae_core.codec.relations import (
     SHIFT,
     TIES,
@@ -29,6 +28,7 @@ from vae_core.codec.relations import (
     spread_rows,
 )
 from vae_core.codec.storage import Array
+from vae_core.codec.writing import Writing
 from vae_core.config import CodecConfig
 from vae_core.schema import Schema
 
@@ -138,7 +138,7 @@ def _turned(
             constant = -terms[target] * relation.constant
             turned = replace(
                 relation,
-                ladder=None,
+                writing=None,
                 column=target,
                 sources=tuple(others),
                 coefficients=tuple(others.values()),
@@ -158,8 +158,8 @@ def _as_written(relation: Relation, arrays: Mapping[int, pa.Array]) -> Relation:
         return relation
     there = present(arrays[relation.column])
     made, values = (each[there] for each in (relation.said(arrays), numbers(arrays[relation.column])))
-    ladder, share = Ladder(1.0, 0.0, smooth=True).like(made, values)
-    return replace(relation, grid=coarser(relation.grid), ladder=ladder) if share >= _WRITTEN else relation
+    writing, share = Writing.of(made, values)
+    return replace(relation, grid=coarser(relation.grid), writing=writing) if share >= _WRITTEN else relation
 
 
 def _is_clock(array: pa.Array) -> bool:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
 from vae_core.codec.grid import Grid
-from vae_core.codec.ladder import POWERS, Ladder, is_near
+from vae_core.codec.ladder import POWERS, Ladder
 from vae_core.codec.relations import (
     TIES,
     How,
@@ -26,6 +26,7 @@ from vae_core.codec.relations import (
     spread_rows,
 )
 from vae_core.codec.storage import Array, Bools
+from vae_core.codec.writing import Writing, is_near
 from vae_core.config import CodecConfig
 from vae_core.schema import Schema
 
@@ -37,6 +38,8 @@ _EXACT = 0.95  # share of rows that lie on the curve, at least
 _SPARE = 0.1  # share of rows that may be passed over while it is looked for ...
 _TRIMMED = 4  # ... as often
 _DIGITS = 8  # after the point of a coefficient, fewer than, where these do
+
+_Curve: TypeAlias = tuple[Ladder, Writing | None, float, float]  # the last are its factor and its constant
 
 
 def find_curves(arrays: Mapping[int, pa.Array], schema: Schema, config: CodecConfig) -> list[Relation]:
@@ -75,9 +78,13 @@ def find_curves(arrays: Mapping[int, pa.Array], schema: Schema, config: CodecCon
             smooth = is_smooth(arrays[target], grid)
             grid = coarser(grid) if smooth else grid
             curve = _fit(x[target], x[source], both, grid, smooth, config.min_frequency)
-            if curve is None or (curve[0].power, *curve[1:]) == (1, 1, 0):  # repeats are found elsewhere
+            if curve is None:
                 continue
-            relation = Relation(How.CURVE, target, (source,), (curve[1],), curve[2], grid, limits, ladder=curve[0])
+            ladder, writing, factor, constant = curve
+            if (ladder.power, factor, constant) == (1, 1, 0):  # repeats are found elsewhere
+                continue
+            said = (source,), (factor,), constant
+            relation = Relation(How.CURVE, target, *said, grid, limits, ladder=ladder, writing=writing)
             if _holds(relation, arrays):
                 found[target] = _with_exceptions(relation, arrays, config.min_frequency) if smooth else relation
                 break
@@ -99,12 +106,12 @@ def _alike(x: Mapping[int, Array], there: Mapping[int, Bools]) -> Iterator[tuple
         yield names[i], names[j]
 
 
-def _fit(y: Array, x: Array, both: Bools, grid: Grid, smooth: bool, few: int) -> tuple[Ladder, float, float] | None:
-    """The power, the factor and the constant of the curve on which nearly all of `both` lie."""
+def _fit(y: Array, x: Array, both: Bools, grid: Grid, smooth: bool, few: int) -> _Curve | None:
+    """The curve on which nearly all of `both` lie."""
     half = TIES * grid.step / 10.0**grid.decimals / 2
     for shift in (0.0, 1.0):
         for power in POWERS:
-            ladder = Ladder(power, shift, smooth=smooth)
+            ladder = Ladder(power, shift)
             known = both & ladder.known(x)
             telling = known & _uncommon(y, known)
             if telling.sum() < _FEWEST or known.sum() < both.sum() / 2 or (shift and power):
@@ -116,11 +123,11 @@ def _fit(y: Array, x: Array, both: Bools, grid: Grid, smooth: bool, few: int) ->
                 common = float(values[rows.argmax()]) if rows.max(initial=0) >= few else c
                 ladder = replace(ladder, otherwise=common)
                 if not smooth:
-                    return ladder, a, c
+                    return ladder, None, a, c
                 made = a * u + c
-                best, _ = ladder.like(made, v)
-                if (best.written(made).astype(np.float32) == v.astype(np.float32)).mean() >= _EXACT:
-                    return best, a, c
+                writing, _ = Writing.of(made, v)
+                if (writing(made).astype(np.float32) == v.astype(np.float32)).mean() >= _EXACT:
+                    return ladder, writing, a, c
     return None
 
 
@@ -169,13 +176,13 @@ def _robust(u: Array, v: Array) -> tuple[float, float]:
 
 def _with_exceptions(relation: Relation, arrays: Mapping[int, pa.Array], few: int) -> Relation:
     """The relation, with the values of at least `few` rows that it makes but for the last digit."""
-    assert relation.ladder is not None
+    assert relation.writing is not None
     both = present(arrays[relation.column]) & present(arrays[relation.sources[0]])
     y = numbers(arrays[relation.column])
     made = relation.restore(relation.rest(y, arrays), arrays)
     values, rows = np.unique(y[both & (made != y) & is_near(made, y)], return_counts=True)
     exceptions = tuple(values[rows >= few].tolist())
-    return replace(relation, ladder=replace(relation.ladder, exceptions=exceptions))
+    return replace(relation, writing=replace(relation.writing, exceptions=exceptions))
 
 
 def _uncommon(y: Array, rows: Bools) -> Bools:

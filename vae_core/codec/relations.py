@@ -19,6 +19,7 @@ from vae_core.codec.grid import Grid
 from vae_core.codec.ladder import Ladder
 from vae_core.codec.leaves import value_limits
 from vae_core.codec.storage import Array, Bools, Ints
+from vae_core.codec.writing import Writing
 from vae_core.schema import Column, Kind
 
 _DIGITS = 6  # of a column's spread, that are kept where its values have more
@@ -59,7 +60,8 @@ class Relation:
         clocks: those of the columns that are times of day written as 1745; they count in minutes.
         shares: those of a product's sources that are taken off: they count as 1 less their value.
         limits: the smallest and the largest value that is given; of a moment none: what comes after stays after.
-        ladder: the power that a curve is of; of a curve or a sum whose values lie on no grid, how they are written.
+        ladder: the power that a curve is of.
+        writing: of a sum or a curve whose values lie on no grid, how they are written; the grid is the rest's alone.
     """
 
     how: How
@@ -72,6 +74,7 @@ class Relation:
     clocks: tuple[int, ...] = ()
     shares: tuple[int, ...] = ()
     ladder: Ladder | None = None
+    writing: Writing | None = None
 
     def formula(self, names: Sequence[str]) -> str:
         """What the others, of these names, say: "fare + tip - 2 × discount + 3", or "departure + a time"."""
@@ -96,7 +99,7 @@ class Relation:
             source = arrays[self.sources[0]]
             repeated = present(source) & (numbers(source) == values)
             return np.where(repeated, np.asarray(self.constant, values.dtype), values)
-        if self.ladder is not None and self.ladder.smooth:
+        if self.writing is not None:
             off = (values - self.said(arrays)) * 10.0**self.grid.decimals
             return np.asarray(np.clip(np.rint(off), -_BEYOND, _BEYOND).astype(np.int64))
         return self.grid.index(minutes(values) if self.column in self.clocks else values) - self._steps_said(arrays)
@@ -105,8 +108,8 @@ class Relation:
         """Inverse of `rest`, kept within the limits, in the column's dtype [n]."""
         if self.how is How.REPEAT:
             values = np.where(rest <= self.constant, numbers(arrays[self.sources[0]]), rest)
-        elif self.ladder is not None and self.ladder.smooth:
-            values = self.ladder.written(self.said(arrays) + rest / 10.0**self.grid.decimals)
+        elif self.writing is not None:
+            values = self.writing(self.said(arrays) + rest / 10.0**self.grid.decimals)
         else:
             values = self.grid.value(self._steps_said(arrays) + rest)
         if self.column in self.clocks:
@@ -127,18 +130,16 @@ class Relation:
             total = np.full(len(values[0]), self.coefficients[0])
             for k, value in zip(self.sources, values, strict=True):
                 total = total * (1.0 - value if k in self.shares else value)
-        elif self.how is How.CURVE:
-            assert self.ladder is not None
+        elif self.ladder is not None:
             known = self.ladder.known(values[0])
             total = np.full(len(known), self.ladder.otherwise)
             power = self.ladder(values[0][known].astype(np.float64))
-            total[known] = self.ladder.written(self.coefficients[0] * power + self.constant)
+            total[known] = self.coefficients[0] * power + self.constant
         else:
             total = np.full(len(values[0]), self.constant)
             for coefficient, value in zip(self.coefficients, values, strict=True):
                 total += coefficient * value
-            total = total if self.ladder is None else self.ladder.written(total)
-        return total
+        return total if self.writing is None else self.writing(total)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
@@ -154,6 +155,7 @@ class Relation:
             "limits": None if self.limits is None else list(self.limits),
             **({"shares": list(self.shares)} if self.shares else {}),
             **({"ladder": asdict(self.ladder)} if self.ladder else {}),
+            **({"writing": asdict(self.writing)} if self.writing else {}),
         }
 
     @classmethod
@@ -169,7 +171,8 @@ class Relation:
             None if data["limits"] is None else tuple(data["limits"]),
             tuple(data["clocks"]),
             tuple(data.get("shares", [])),
-            Ladder.from_dict(data["ladder"]) if "ladder" in data else None,
+            Ladder(**data["ladder"]) if "ladder" in data else None,
+            Writing.from_dict(data["writing"]) if "writing" in data else None,
         )
 
 
