@@ -17,10 +17,13 @@ from vae_core import text_forms
 from vae_core.config import MISSING
 from vae_core.ingest.infer import infer_kind
 from vae_core.ingest.profile import ColumnProfile
+from vae_core.number_forms import NumberForm
 from vae_core.schema import Column, Kind, Schema
 
 MOMENTS = st.datetimes(datetime(1600, 1, 1), datetime(2999, 12, 31))
-NUMBERS = ["0", "0.0", "0.00", "0.#", "0.###", "0.0##"]
+NO_BREAK = "\N{NO-BREAK SPACE}"
+AROUND = ["{}", "{};({})", "${}", "{}%", "€ {};€ -{}", "${};(${})", "{} kg", f"{{}}{NO_BREAK}€", "USD {}", "Rs. {}"]
+DIGITS = ["0", "0.0", "0.00", "0.#", "0.###", "0.0##", "#,##0", "#,##0.00", "#.##0,0#", "0,00", "#'##0.0", "# ##0,00"]
 BLANK = st.sampled_from([*MISSING, " ", "\t", " NA"])
 
 
@@ -47,14 +50,17 @@ def test_moments_are_written_as_they_were(form: str, moments: list[datetime | No
 
 @given(
     numbers=st.lists(st.decimals(-(10**12), 10**12, places=3), min_size=1),
-    pattern=st.sampled_from(NUMBERS),
+    around=st.sampled_from(AROUND),
+    digits=st.sampled_from(DIGITS),
     odd=st.none() | BLANK,
     cut=st.integers(0, 50),
 )
-def test_numbers_are_written_as_they_were(numbers: list[Decimal], pattern: str, odd: str | None, cut: int) -> None:
+def test_numbers_are_written_as_they_were(
+    numbers: list[Decimal], around: str, digits: str, odd: str | None, cut: int
+) -> None:
     """Whatever the form: what is found reads every number, and writes it as it was."""
-    form = pattern if odd is None else f"{pattern}|{odd}"
-    most = max(len(pattern) - 2, 0)
+    form = around.replace("{}", digits) + ("" if odd is None else f"|{odd}")
+    most = NumberForm.parse(form).most
     numbers = [round(number, most) + 0 for number in numbers]
     exact = pa.array([*numbers, None], pa.decimal128(18, most))
     text = text_forms.write(exact if most else exact.cast(pa.int64()), form, pa.string())
@@ -64,6 +70,30 @@ def test_numbers_are_written_as_they_were(numbers: list[Decimal], pattern: str, 
     assert again.cast(pa.decimal128(22, most)).equals(exact.cast(pa.decimal128(22, most)))
     assert text_forms.write(again, found, pa.string()).equals(text)
     assert text_forms.write(again.dictionary_encode(), found, pa.large_string()).cast(pa.string()).equals(text)
+    assert text_forms.read(pa.chunked_array([text]), found).combine_chunks().equals(again)
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "number"),
+    [
+        (["$1,234.50", "-$3.20"], "$#,##0.00", Decimal("1234.50")),
+        (["$1,234.50", "$-3.20"], "$#,##0.00;$-#,##0.00", Decimal("1234.50")),
+        (["(1,234)", "12"], "#,##0;(#,##0)", -1234),
+        (["-1.234.567,8 €", "3,5 €"], "#.##0,0 €", Decimal("-1234567.8")),
+        (["1'234.5", "0.25"], "#'##0.0#", Decimal("1234.5")),
+        (["1\N{NARROW NO-BREAK SPACE}234,5", "2,0"], "#\N{NARROW NO-BREAK SPACE}##0,0", Decimal("1234.5")),
+        (["45.1%", "3.0%"], "0.0%", Decimal("45.1")),
+        (["70.5 kg", "64.0 kg"], "0.0 kg", Decimal("70.5")),
+        (["12 m²", "7 m²"], "0 m²", 12),
+        (["1,234", "5,678"], "#,##0", 1234),  # thousands rather than thousandths
+        (["0,123", "1,234"], "0,000", Decimal("0.123")),
+        (["-", "$5"], None, None),
+    ],
+)
+def test_numbers_of_spreadsheets(text: list[str], form: str | None, number: Decimal | int | None) -> None:
+    assert form_of(text) == form
+    if form is not None:
+        assert text_forms.read(pa.array(text), form)[0].as_py() == number
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False).filter(lambda x: x != 0), min_size=1))
@@ -91,7 +121,14 @@ def test_floats_are_written_as_they_were(floats: list[float]) -> None:
         ["1.5", "?", None],  # a missing number would be written in two ways
         ["1234567890123456789012", "1.5"],
         ["1.5", " 2.5", "3.5 "],
-        ["1,5", "2,5"],
+        ["1234.5", "1,234.6"],  # thousands apart, and not
+        ["12,34", "1,234.5"],
+        ["$5", "€6"],
+        ["5 kg", "6kg"],
+        ["$0.00", "-$0.00"],
+        ["192.168.1.1", "10.0.0.1"],
+        ["12:30", "11:10"],
+        ["no. 1, 2nd"],
         ["1.5", "2.5", "call Jane Doe"],  # nobody's words go into the schema
         ["inf", "nan"],
         ["1.5", "٣"],
@@ -117,6 +154,11 @@ def test_later_numbers_that_do_not_fit_are_missing(form: str, text: str) -> None
         ([f"{i % 7}" for i in range(3_000)], Kind.CATEGORICAL),  # codes
         ([f"{10_000 + i}" for i in range(3_000)], Kind.IDENTIFIER),
         ([f"{i % 1999:05d}" for i in range(3_000)], Kind.TEXT),
+        ([f"{10_000 + i:,}" for i in range(3_000)], Kind.INTEGER),  # thousands apart: an amount
+        ([f"{i % 7}%" for i in range(3_000)], Kind.INTEGER),
+        ([f"$ {i % 7}.50" for i in range(3_000)], Kind.DECIMAL),
+        ([f"{12 * (i % 7)} months" for i in range(3_000)], Kind.CATEGORICAL),
+        ([f"{i % 1999} ms" for i in range(3_000)], Kind.INTEGER),
     ],
 )
 def test_numbers_that_are_text_on_purpose_stay_text(values: list[str], kind: Kind) -> None:
@@ -174,3 +216,30 @@ def test_an_amount_that_is_text_is_what_the_numbers_say(tmp_path, monkeypatch) -
     assert paid["total"].str.fullmatch(r"[0-9]+\.[0-9]{2}").all()
     ratio = paid["total"].astype(float) / (paid["months"] * paid["price"])
     assert ratio[paid["months"] > 0].between(0.5, 2).mean() > 0.9
+
+
+def test_the_columns_of_a_spreadsheet_are_learned(tmp_path, monkeypatch) -> None:
+    """Amounts, shares and weights as people write them, through the whole of a fit: what they say is learned."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    price, count = rng.lognormal(7, 1, 3_000).round(2), rng.integers(1, 9, 3_000)
+    balance = (price * count).round(2) * np.where(rng.random(3_000) < 0.3, -1, 1)
+    frame = pd.DataFrame(
+        {
+            "count": count,
+            "price": [f"${x:,.2f}" for x in price],
+            "balance": [f"{x:,.2f}" if x > 0 else f"({-x:,.2f})" for x in balance],
+            "rate": [f"{x:.1f}%" for x in price % 40],
+        }
+    )
+    frame.to_csv("orders.csv", index=False)
+    model = vs.fit("orders.csv", name="orders", training={"max_steps": 100, "hidden": 16}, progress=False)
+    rows = model.sample(2_000, seed=1)
+    assert rows["price"].str.fullmatch(r"\$[1-9]\d{0,2}(,\d{3})*\.\d{2}").all()
+    assert rows["balance"].str.fullmatch(r"\(?[1-9]\d{0,2}(,\d{3})*\.\d{2}\)?").all()
+    assert rows["rate"].str.fullmatch(r"\d+\.\d%").all()
+    drawn, owed = rows["price"].str.replace(r"[$,]", "", regex=True).astype(float), rows["balance"].str.startswith("(")
+    assert drawn.quantile([0.1, 0.5, 0.9]).to_numpy() == pytest.approx(np.quantile(price, [0.1, 0.5, 0.9]), rel=0.15)
+    assert owed.mean() == pytest.approx(0.3, abs=0.05)
+    mu, _ = model.encode(frame.head(50))
+    assert np.isfinite(mu).all() and len(mu) == 50

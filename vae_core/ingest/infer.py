@@ -9,7 +9,7 @@ import pyarrow.types as pt
 from vae_core.ingest.profile import MAX_LEVELS, ROWS_A_LEVEL, ColumnProfile
 from vae_core.ingest.types import is_text
 from vae_core.schema import Kind
-from vae_core.text_forms import kind_of
+from vae_core.text_forms import kind_of, measures
 
 _ENOUGH = 20
 _LEVELS = 200
@@ -75,7 +75,7 @@ def _text_kind(profile: ColumnProfile, distinct: int | None) -> tuple[Kind, str]
     if profile.written is None:
         return words
     kind = kind_of(profile.written)
-    if kind is Kind.INTEGER and words[0] is not Kind.TEXT:
+    if kind is Kind.INTEGER and words[0] is not Kind.TEXT and not measures(profile.written):
         return words  # whole numbers that are text on purpose: codes of a few things, or names of the rows
     return kind, f"text of kind {kind} in every row, written as {profile.written}"
 
