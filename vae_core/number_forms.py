@@ -36,7 +36,6 @@ _PLAIN = r"^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?$"
 _FLOAT = r"^-?[0-9]+(?:\.[0-9]+)?(?:e[+-][0-9]+)?$"
 _NEGATIVE_ZERO = r"^-0(?:\.0+)?$"
 _DIGITS = 18  # of decimals whose unscaled integers surely fit in 64 bits
-_NONE = pa.scalar(None, pa.string())
 
 
 @dataclass(frozen=True)
@@ -155,11 +154,11 @@ class NumberForm:
         """Text as int64, decimal128 or float64; missing where it isn't of this form."""
         if self.repr:
             numeric = pc.match_substring_regex(text, _FLOAT)
-            return pc.if_else(numeric, text, _NONE).cast(pa.float64())
+            return pc.if_else(numeric, text, pa.scalar(None, pa.string())).cast(pa.float64())
         decimals = rf"(?:\.[0-9]{{1,{self.most}}})?" if self.most else ""
         fitting = rf"^-?(?:0|[1-9][0-9]{{0,{_DIGITS - self.most - 1}}}){decimals}$"  # others have no place in the type
         plain = self.style.plain(text)
-        plain = pc.if_else(pc.match_substring_regex(plain, fitting), plain, _NONE)
+        plain = pc.if_else(pc.match_substring_regex(plain, fitting), plain, pa.scalar(None, pa.string()))
         return plain.cast(pa.decimal128(_DIGITS, self.most) if self.most else pa.int64())
 
     def write(self, numbers: Values) -> Values:

@@ -83,6 +83,20 @@ def same(left: pa.Array, right: pa.Array) -> bool:
     return bool(left.equals(right)) or (left.type == right.type and left.to_pylist() == right.to_pylist())
 
 
+@pytest.mark.parametrize("name", EXACT)
+def test_a_constant_comes_back(name, fit):
+    """From the JSON, too, whose digest decoders and discriminators have: it says the value, not its place in memory."""
+    array = pa.concat_arrays([EXACT[name].slice(1, 1)] * ROWS)
+    elsewhere = pa.concat_arrays([EXACT[name], array]).slice(ROWS)
+    codec, other = (
+        fit(pa.table({"x": x, "other": np.arange(ROWS) % 2 == 0}), {"x": Kind.CONSTANT}) for x in (array, elsewhere)
+    )
+    again = Codec.from_dict(json.loads(json.dumps(codec.to_dict())))
+    assert again.digest == codec.digest == other.digest
+    for each in (codec, again, other):
+        assert same(each.decode(np.zeros((ROWS, 1), int), None, 0).column(0), array)
+
+
 @pytest.mark.parametrize("nulls", [False, True], ids=["present", "nulls"])
 @pytest.mark.parametrize("name", EXACT)
 def test_exact_values_come_back(name, nulls, fit, random_codes):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-import numpy as np
 import pyarrow as pa
 
 from vae_core.codec import storage
@@ -44,7 +43,7 @@ class Constant:
         """The value, `rows` times."""
         if self.value.null_count:
             return pa.nulls(rows, self.value.type)
-        return self.value.take(storage.from_numbers(np.zeros(rows), pa.int32(), None))
+        return pa.repeat(self.value[0], rows)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""

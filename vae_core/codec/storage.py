@@ -141,9 +141,17 @@ def as_type(array: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def array_to_json(array: pa.Array) -> dict[str, Any]:
-    """`array` as JSON types: a list for text and signed integers, else the base64 of its Arrow IPC stream."""
+    """`array` as JSON types: a list for text and signed integers, else the base64 of its Arrow IPC stream.
+
+    The same for equal arrays: digests are made of it.
+    """
     if pa.types.is_string(array.type) or pa.types.is_signed_integer(array.type):
         return {"type": str(array.type), "values": array.to_pylist()}
+    # Of a slice, and of a view, Arrow writes some of what lies beside it in memory, too.
+    if pa.types.is_string_view(array.type):
+        array = array.cast(pa.string()).cast(array.type)
+    else:
+        array = array.take(from_numbers(np.arange(len(array)), pa.int64(), None))
     sink = pa.BufferOutputStream()
     batch = pa.record_batch([array], names=["values"])
     with pa.ipc.new_stream(sink, batch.schema) as writer:
