@@ -55,6 +55,30 @@ def test_a_sample_has_the_dtypes_of_the_frame_and_repeats(model: vs.Model, wine:
     assert not sample.equals(model.sample(500, seed=4))
 
 
+def test_text_in_views_is_learned_from_any_stream_of_arrow(wine: pd.DataFrame, tmp_path: Path) -> None:
+    """As polars hands its frames over: Arrow can neither take rows of views nor write a dictionary of them."""
+    kind = pa.array(np.where(wine["bright"], "a bright one, of pure colour", "dark")).cast(pa.string_view())
+    rank = pa.DictionaryArray.from_arrays(pa.array(np.arange(len(wine)) % 3, pa.uint8()), pa.array(["x", "y", "z"]))
+    table = pa.table(
+        {
+            "kind": kind,
+            "rank": rank.cast(pa.dictionary(pa.uint8(), pa.string_view())),
+            "always": pa.array(["the same in every row"] * len(wine), pa.string_view()),
+            "alcohol": wine["alcohol"],
+        }
+    )
+    stream = pa.RecordBatchReader.from_batches(table.schema, table.to_batches(max_chunksize=50))
+    model = vs.fit(stream, name="views", store=tmp_path, training=TRAINING | {"max_steps": 20}, progress=False)
+    expected = table.schema.set(1, pa.field("rank", pa.dictionary(pa.uint8(), pa.string())))
+    assert model.schema.remove_metadata().equals(expected)
+    folder = model.generate(200, output=tmp_path / "rows")
+    written = pq.read_table(folder / "part-00000.parquet")
+    for name in ("kind", "rank", "always"):
+        assert set(written[name].to_pylist()) == set(table[name].to_pylist())
+    mu, _ = model.encode(pa.RecordBatchReader.from_batches(table.schema, table.to_batches()))
+    assert np.array_equal(mu, model.encode(table)[0]) and len(mu) == len(wine)
+
+
 def test_the_written_rows_are_the_sampled_ones(model: vs.Model, tmp_path: Path) -> None:
     folder = model.generate(300, seed=5, output=tmp_path / "rows", workers=2)
     written = pq.read_table(folder / "part-00000.parquet").to_pandas()
@@ -104,6 +128,10 @@ def test_what_cannot_be_used_is_said_in_one_line(model: vs.Model, wine: pd.DataF
         model.encode(wine.drop(columns="alcohol"))
     with pytest.raises(InputError, match="source's types"):
         model.encode(wine.assign(alcohol="strong"))
+    with pytest.raises(InputError, match="list"):
+        model.encode([[13.2, 127]])  # type: ignore[arg-type]
+    with pytest.raises(SourceError, match="a list is no table"):
+        vs.fit([[13.2, 127]], store=tmp_path)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="did you mean 'latent_dim'"):
         vs.fit(wine, store=tmp_path, training={"latent": 3})
     with pytest.raises(ConfigError, match="'a/b'"):

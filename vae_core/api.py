@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from vae_core.generation import Sampler
+    from vae_core.ingest.readers import ArrowStream
 
 Floats = npt.NDArray[np.float32]
 
@@ -96,7 +97,7 @@ class Model:
                 progress(sum(len(part) for part in parts), rows)
         return _frame(pa.Table.from_batches(parts, self.schema))
 
-    def encode(self, rows: pd.DataFrame | pa.Table) -> tuple[Floats, Floats]:
+    def encode(self, rows: pd.DataFrame | ArrowStream) -> tuple[Floats, Floats]:
         """Find where rows lie in the latent space: the posterior q(z|x) = N(mu, diag exp(log_var)).
 
         Args:
@@ -122,8 +123,8 @@ class Model:
 
     def interpolate(
         self,
-        row_a: pd.DataFrame | pa.Table | pd.Series[Any] | Mapping[str, object],
-        row_b: pd.DataFrame | pa.Table | pd.Series[Any] | Mapping[str, object],
+        row_a: pd.DataFrame | ArrowStream | pd.Series[Any] | Mapping[str, object],
+        row_b: pd.DataFrame | ArrowStream | pd.Series[Any] | Mapping[str, object],
         steps: int = 10,
         seed: int = 0,
     ) -> pd.DataFrame:
@@ -187,17 +188,23 @@ class Model:
             place = generate(self.artifact, config, self.store, self.artifact.name, progress).place
         return place.path if isinstance(place, LocalPlace) else str(place)
 
-    def _table(self, rows: pd.DataFrame | pa.Table) -> pa.Table:
+    def _table(self, rows: pd.DataFrame | ArrowStream) -> pa.Table:
         """`rows` with the source's schema."""
-        names = list(rows.column_names if isinstance(rows, pa.Table) else map(str, rows.columns))
+        import pandas as pd
+
+        try:
+            table = rows if isinstance(rows, pd.DataFrame) else pa.table(rows)
+        except (TypeError, ValueError):
+            raise InputError(f"the rows are no table but a {type(rows).__name__}") from None
+        names = list(map(str, table.columns) if isinstance(table, pd.DataFrame) else table.column_names)
         if missing := [name for name in self.schema.names if name not in names]:
             raise InputError(
                 f"the rows have no column {missing[0]!r}; the model learned {', '.join(self.schema.names)}"
             )
         try:
-            if isinstance(rows, pa.Table):
-                return rows.select(self.schema.names).cast(self.schema)
-            return pa.Table.from_pandas(rows, schema=self.schema, preserve_index=False)
+            if isinstance(table, pd.DataFrame):
+                return pa.Table.from_pandas(table, schema=self.schema, preserve_index=False)
+            return table.select(self.schema.names).cast(self.schema)
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
             raise InputError(f"the rows don't have the source's types: {' '.join(str(error).split())}") from None
 
@@ -210,7 +217,7 @@ class Model:
 
 
 def fit(
-    data: pd.DataFrame | pa.Table | str | Path,
+    data: pd.DataFrame | ArrowStream | str | Path,
     *,
     name: str | None = None,
     store: str | Path = "artifacts",
@@ -224,7 +231,7 @@ def fit(
     """Learn a model from a table: ingest, train, export. What stands in the store is not done again.
 
     Args:
-        data: a pandas DataFrame, a pyarrow Table, or what `vaesynth run` takes: a file, folder, glob, URL or
+        data: a pandas or polars DataFrame, a pyarrow Table, or what `vaesynth run` takes: a file, folder, glob, URL or
             package:file.
         name: of the artifacts; taken from the file's name, or `table`, when not given.
         store: the artifact store's folder.

@@ -30,9 +30,11 @@ def is_integral(kind: pa.DataType) -> bool:
 
 
 def in_parquet(kind: pa.DataType) -> pa.DataType:
-    """The type that a column of this one comes back from Parquet with, which knows no seconds."""
+    """The type that a snapshot has instead of this one: Parquet has no seconds, and rows can't be taken of views."""
     if pa.types.is_timestamp(kind) and kind.unit == "s":
         return pa.timestamp("ms", kind.tz)
+    if pa.types.is_string_view(kind):
+        return pa.string()
     return pa.time32("ms") if kind == pa.time32("s") else kind
 
 

@@ -9,11 +9,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 
 from vae_core.config import SchemaConfig, SourceConfig, valid_name
 from vae_core.ingest.ahead import ahead
-from vae_core.ingest.readers import FilesReader, open_reader
+from vae_core.ingest.readers import ArrowStream, FilesReader, open_reader
 from vae_core.ingest.writing import write
 from vae_core.progress import Progress, silent
 from vae_core.store import Artifact, Store, digest_of, redact, version_of
@@ -23,7 +22,7 @@ _STAGE = "ingest/5"
 
 
 def ingest(
-    source: SourceConfig | pd.DataFrame | pa.Table,
+    source: SourceConfig | pd.DataFrame | ArrowStream,
     schema: SchemaConfig,
     store: Store,
     name: str,
@@ -80,7 +79,7 @@ def ingest(
     return store.open("snapshots", f"{name}@{version}")
 
 
-def _options(source: SourceConfig | pd.DataFrame | pa.Table) -> dict[str, Any]:
+def _options(source: SourceConfig | pd.DataFrame | ArrowStream) -> dict[str, Any]:
     """What decides how the source's bytes are read; where they lie doesn't."""
     if not isinstance(source, SourceConfig):
         return {"table": type(source).__module__.partition(".")[0]}

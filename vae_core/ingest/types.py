@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pyarrow as pa
 import pyarrow.types as pt
@@ -90,6 +90,26 @@ def check_types(schema: pa.Schema, label: str) -> None:
 def is_text(found: pa.DataType) -> bool:
     """Whether values are strings, in any of Arrow's layouts."""
     return bool(pt.is_string(found) or pt.is_large_string(found) or pt.is_string_view(found))
+
+
+def without_dictionaries_of_views(found: pa.DataType) -> pa.DataType:
+    """The type that Parquet can hold: no dictionary of views."""
+    if pt.is_dictionary(found) and pt.is_string_view(found.value_type):
+        return pa.dictionary(found.index_type, pa.string(), found.ordered)
+    return found
+
+
+def without_views(found: pa.DataType) -> pa.DataType:
+    """The type in which text is kept: Arrow can't take rows of views."""
+    return pa.string() if pt.is_string_view(found) else found
+
+
+def recast(table: pa.Table, to: Callable[[pa.DataType], pa.DataType]) -> pa.Table:
+    """`table` with each column in the type that `to` gives for its own."""
+    for index, field in enumerate(table.schema):
+        if (wanted := to(field.type)) != field.type:
+            table = table.set_column(index, field.with_type(wanted), table.column(index).cast(wanted))
+    return table
 
 
 def _supported(found: pa.DataType) -> bool:

@@ -19,7 +19,15 @@ from vae_core.ingest.infer import nothing_to_learn
 from vae_core.ingest.overrides import Overrides, without_columns
 from vae_core.ingest.profile import ColumnProfile
 from vae_core.ingest.readers import Reader, Rejected
-from vae_core.ingest.types import TypesWidened, check_names, check_types, is_text
+from vae_core.ingest.types import (
+    TypesWidened,
+    check_names,
+    check_types,
+    is_text,
+    recast,
+    without_dictionaries_of_views,
+    without_views,
+)
 from vae_core.progress import Progress
 from vae_core.schema import Schema
 from vae_core.store import to_json
@@ -86,15 +94,18 @@ def _write_once(
             refused.take(reader)
             if not profiles:
                 kept, overrides = _checked(read.schema, reader, config)
-            table = _without_nans(overrides.apply(read.select(kept)), reader.label, nans)
+            table = recast(read.select(kept), without_dictionaries_of_views)
+            table = _without_nans(overrides.apply(table), reader.label, nans)
+            if not profiles:
+                arrow = table.schema.with_metadata(
+                    without_columns(table.schema.metadata, set(reader.columns) - set(kept))
+                )
+            table = recast(table, without_views)
             if not profiles:
                 profiles = [
                     ColumnProfile(field, reader.label, levels=overrides.is_categorical(field.name))
                     for field in table.schema
                 ]
-                arrow = table.schema.with_metadata(
-                    without_columns(table.schema.metadata, set(reader.columns) - set(kept))
-                )
             before, pending = pending, thread.submit(data.add, table.replace_schema_metadata(arrow.metadata))
             for profile, column in zip(profiles, table.columns, strict=True):
                 profile.add(column)

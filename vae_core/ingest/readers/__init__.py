@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pandas as pd
-import pyarrow as pa
 
 from vae_core.config import SchemaConfig, SourceConfig
 from vae_core.ingest.folders import Scratch
@@ -13,7 +12,7 @@ from vae_core.ingest.readers.base import FilesReader, Reader, Rejected, Wishes
 from vae_core.ingest.readers.columnar import ArrowReader, ParquetReader
 from vae_core.ingest.readers.delimited import DelimitedReader
 from vae_core.ingest.readers.jsonl import JsonLinesReader
-from vae_core.ingest.readers.memory import TableReader, frame_reader
+from vae_core.ingest.readers.memory import ArrowStream, frame_reader, stream_reader
 from vae_core.ingest.readers.sql import SqlReader
 from vae_core.ingest.sources import SourceFile, find_files
 from vae_core.progress import Progress, silent
@@ -27,11 +26,11 @@ READERS: dict[str, Callable[[list[SourceFile], SourceConfig, Wishes], Reader]] =
     "jsonl": JsonLinesReader,
 }
 
-__all__ = ["READERS", "FilesReader", "Reader", "Rejected", "Wishes", "open_reader"]
+__all__ = ["READERS", "ArrowStream", "FilesReader", "Reader", "Rejected", "Wishes", "open_reader"]
 
 
 def open_reader(
-    source: SourceConfig | pd.DataFrame | pa.Table,
+    source: SourceConfig | pd.DataFrame | ArrowStream,
     schema: SchemaConfig,
     scratch: Scratch,
     progress: Progress = silent,
@@ -51,8 +50,8 @@ def open_reader(
     )
     if isinstance(source, pd.DataFrame):
         return frame_reader(source, wishes)
-    if isinstance(source, pa.Table):
-        return TableReader(source)
+    if not isinstance(source, SourceConfig):
+        return stream_reader(source)
     if source.query is not None:
         return SqlReader(source, wishes, scratch)
     files = find_files(source, scratch, progress)

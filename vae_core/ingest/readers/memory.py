@@ -1,11 +1,11 @@
-"""Tables in memory: a pandas DataFrame, an Arrow table."""
+"""Tables in memory: a pandas DataFrame, an Arrow table, and what hands its rows to Arrow as one."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter, deque
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 import pyarrow as pa
@@ -48,6 +48,27 @@ class TableReader:
         """All rows; see `Reader.tables`."""
         for start in range(0, max(1, len(self._table)), _ROWS):
             yield self._table.slice(start, _ROWS)
+
+
+@runtime_checkable
+class ArrowStream(Protocol):
+    """What hands its rows to Arrow (PyCapsule interface): a pyarrow Table, a polars DataFrame, a DuckDB relation."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """An ArrowArrayStream, in a capsule."""
+
+
+def stream_reader(source: ArrowStream) -> TableReader:
+    """Read a table in memory.
+
+    Raises:
+        SourceError: it is none.
+    """
+    if not isinstance(source, ArrowStream):
+        raise SourceError(
+            f"a {type(source).__name__} is no table: give a pandas or polars DataFrame, a pyarrow Table, or a path"
+        )
+    return TableReader(pa.table(source))
 
 
 def frame_reader(frame: pd.DataFrame, wishes: Wishes) -> TableReader:
