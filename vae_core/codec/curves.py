@@ -146,7 +146,7 @@ def _lines(u: Array, v: Array, near: Array) -> list[tuple[float, float]]:
     def share(a: float, c: float) -> float:
         return float((np.abs(v - a * u - c) < near).mean())
 
-    fitted = _robust(u, v)
+    fitted = robust_line(u, v)
     through = float(np.median(v[u != 0] / u[u != 0])), 0.0
     best = max(share(*fitted), share(*through))
     if best < _EXACT:
@@ -160,7 +160,7 @@ def _lines(u: Array, v: Array, near: Array) -> list[tuple[float, float]]:
     return [line for line in (first, through, fitted) if share(*line) >= _EXACT]
 
 
-def _robust(u: Array, v: Array) -> tuple[float, float]:
+def robust_line(u: Array, v: Array) -> tuple[float, float]:
     """Factor and constant of the line through most of the points: of least squares, without the farthest again."""
     kept = np.ones(len(u), bool)
     for _ in range(_TRIMMED):

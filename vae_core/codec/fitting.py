@@ -11,6 +11,7 @@ import pyarrow as pa
 from vae_core.codec.affiliation import nest_drafts
 from vae_core.codec.arithmetic import find_arithmetic
 from vae_core.codec.association import names_only, order_levels
+from vae_core.codec.bends import find_bends
 from vae_core.codec.curves import find_curves
 from vae_core.codec.dependencies import Dependency
 from vae_core.codec.drafts import Draft, Withheld, as_levels, draft_parts
@@ -35,6 +36,7 @@ from vae_core.schema import Schema
 def find_relations(arrays: Mapping[int, pa.Array], schema: Schema, config: CodecConfig) -> list[Relation]:
     """The columns that others nearly say, each after those."""
     curves = find_curves(arrays, schema, config)
+    curves += find_bends(arrays, schema, config, {curve.column: curve.sources[0] for curve in curves})
     origins = {curve.column: curve.sources[0] for curve in curves}
     relations = [*find_arithmetic(arrays, schema, config, origins), *find_times(arrays, schema, config), *curves]
     repeats = find_repeats(arrays, schema, config, {relation.column for relation in relations})

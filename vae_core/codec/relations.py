@@ -41,6 +41,7 @@ class How(StrEnum):
     TIME = "time"
     REPEAT = "repeat"
     CURVE = "curve"
+    BEND = "bend"
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,18 +51,19 @@ class Relation:
     Attributes:
         how: the others say their weighted sum, their product, a moment, of which the rest is the time since, or the
             value itself on some rows, on which the rest is a number below all others; elsewhere it is the value.
-            Or one says a power of itself, but for a factor and a constant.
+            Or one says a power of itself, but for a factor and a constant, or two lines that meet.
         column: index of the column.
-        sources: indices of the others; of a moment, a repeat and a curve one, of a product two or three.
-        coefficients: of a sum, one for each of them; of a product or a curve, one for it; of a moment the ratio of the
-            source's ticks to the column's, as two integers, where they differ.
-        constant: what is added to a sum or a curve; of a repeat, the number that means it.
+        sources: indices of the others; of a sum any, of a product two or three, else one.
+        coefficients: of a sum, one for each of them; of a product or a curve, one for it; of a bend the rates below and
+            above it; of a moment the ratio of the source's ticks to the column's, as two integers, where they differ.
+        constant: what is added to a sum or a curve; what a bend is at; of a repeat, the number that means it.
         grid: of the column's values; the rest counts its steps.
         clocks: those of the columns that are times of day written as 1745; they count in minutes.
         shares: those of a product's sources that are taken off: they count as 1 less their value.
         limits: the smallest and the largest value that is given; of a moment none: what comes after stays after.
         ladder: the power that a curve is of.
-        writing: of a sum or a curve whose values lie on no grid, how they are written; the grid is the rest's alone.
+        bend: the value of the source from which on the second coefficient counts, not the first.
+        writing: of a sum, a curve or a bend of values without a grid, how these are written; the grid is the rest's.
     """
 
     how: How
@@ -74,6 +76,7 @@ class Relation:
     clocks: tuple[int, ...] = ()
     shares: tuple[int, ...] = ()
     ladder: Ladder | None = None
+    bend: float | None = None
     writing: Writing | None = None
 
     def formula(self, names: Sequence[str]) -> str:
@@ -83,15 +86,14 @@ class Relation:
             return f"{said[0]} + a time"
         if self.how is How.REPEAT:
             return said[0]
+        if self.bend is not None:
+            return _bend_formula(said[0], self.bend, self.constant, *self.coefficients)
         if self.how is How.PRODUCT:
             factors = (
                 f"(1 - {name})" if k in self.shares else name for k, name in zip(self.sources, said, strict=True)
             )
             return _term(self.coefficients[0], " × ".join(factors))
-        terms = sorted(zip(self.coefficients, said, strict=True), key=lambda term: term[0] < 0)
-        terms += [(self.constant, "")] if self.constant else []
-        first, *more = (_term(factor, name) for factor, name in terms)
-        return first + "".join(f" - {term[1:]}" if term.startswith("-") else f" + {term}" for term in more)
+        return _sum_formula([*zip(self.coefficients, said, strict=True)], self.constant)
 
     def rest(self, values: Array, arrays: Mapping[int, pa.Array]) -> Array:
         """How many steps `values` [n] lie above what the others, `arrays`, say; of a repeat see `how`."""
@@ -135,6 +137,8 @@ class Relation:
             total = np.full(len(known), self.ladder.otherwise)
             power = self.ladder(values[0][known].astype(np.float64))
             total[known] = self.coefficients[0] * power + self.constant
+        elif self.bend is not None:
+            total = bent(values[0], self.bend, self.constant, *self.coefficients)
         else:
             total = np.full(len(values[0]), self.constant)
             for coefficient, value in zip(self.coefficients, values, strict=True):
@@ -155,6 +159,7 @@ class Relation:
             "limits": None if self.limits is None else list(self.limits),
             **({"shares": list(self.shares)} if self.shares else {}),
             **({"ladder": asdict(self.ladder)} if self.ladder else {}),
+            **({"bend": self.bend} if self.bend is not None else {}),
             **({"writing": asdict(self.writing)} if self.writing else {}),
         }
 
@@ -172,8 +177,15 @@ class Relation:
             tuple(data["clocks"]),
             tuple(data.get("shares", [])),
             Ladder(**data["ladder"]) if "ladder" in data else None,
+            data.get("bend"),
             Writing.from_dict(data["writing"]) if "writing" in data else None,
         )
+
+
+def bent(x: Array, at: float, constant: float, below: float, above: float) -> Array:
+    """What changes by `below` a unit of `x` [n] up to `at`, where it is `constant`, and by `above` from there on."""
+    off = x - at
+    return np.asarray(constant + below * np.minimum(off, 0.0) + above * np.maximum(off, 0.0))
 
 
 def in_order(relations: Sequence[Relation]) -> list[Relation]:
@@ -316,6 +328,23 @@ def is_smooth(array: pa.Array, grid: Grid) -> bool:
 def coarser(grid: Grid) -> Grid:
     """One that is coarse enough for the noise of single floats."""
     return replace(grid, decimals=grid.decimals - 1)
+
+
+def _bend_formula(name: str, at: float, constant: float, below: float, above: float) -> str:
+    """Of two lines that meet: "max(hours - 40, 0)", "min(amount, 500)", "|change|"."""
+    off = _sum_formula([(1.0, name)], -at)
+    if below == -above:
+        return _sum_formula([(above, f"|{off}|")], constant)
+    if above == 0 and below == 1 and constant == at:
+        return f"min({name}, {at:g})"
+    terms = [(below, f"min({off}, 0)"), (above, f"max({off}, 0)")]
+    return _sum_formula([term for term in terms if term[0]], constant)
+
+
+def _sum_formula(terms: list[tuple[float, str]], constant: float) -> str:
+    terms = sorted(terms, key=lambda term: term[0] < 0) + ([(constant, "")] if constant else [])
+    first, *more = (_term(factor, name) for factor, name in terms)
+    return first + "".join(f" - {term[1:]}" if term.startswith("-") else f" + {term}" for term in more)
 
 
 def _term(factor: float, name: str) -> str:
