@@ -24,6 +24,7 @@ from vae_core.export.parity import measure
 from vae_core.export.stage import batch_size, load_model
 from vae_core.generation import Sampler
 from vae_core.model import VAE, Layout, Variable
+from vae_core.model.likelihoods import Categorical
 from vae_core.model.sampling import sample
 from vae_core.store import Artifact, LocalPlace, Store
 from vae_core.training import train
@@ -129,6 +130,43 @@ def test_codes_that_are_forbidden_never_come_at_any_u(allowed):
     (codes,) = ort.InferenceSession(graph.SerializeToString()).run(["codes"], feeds)
     assert mask[codes[:, 0], codes[:, 1]].all()
     expected, _ = sample(vae.decoder, *(torch.from_numpy(feeds[k]) for k in "zu"), torch.zeros(4_000, 0))
+    assert (codes == expected.numpy()).all(axis=1).mean() > 0.995
+
+
+def test_what_is_added_to_all_logits_changes_no_code(model, codec):
+    """Nothing in training keeps their level where float32 has room for exponentials."""
+    vae = load_model(model, codec)
+    feeds = noise(codec, 20_000)
+    tensors = [torch.from_numpy(feeds[k]) for k in "zu"]
+    expected, _ = sample(vae.decoder, *tensors, torch.zeros(20_000, 0))
+    drift = torch.Generator().manual_seed(0)
+    for head in vae.decoder.heads.values():
+        if type(head) is Categorical:
+            head.weight.data += 40 * torch.randn(*head.weight.shape[:2], 1, generator=drift)
+    totals = torch.logsumexp(sample(vae.decoder, *tensors, torch.zeros(20_000, 0))[1][-1], dim=1)
+    assert totals.max() - totals.min() > 200
+    graph, _ = build_decoder(vae, [sub.position for sub in codec.sub_columns], {})
+    (codes,) = ort.InferenceSession(graph.SerializeToString()).run(["codes"], feeds)
+    assert (codes == expected.numpy()).all(axis=1).mean() > 0.995
+
+
+@pytest.mark.parametrize("allowed", [["0001", "1110"], ["1000", "0111"], ["0100", "1011"]])
+def test_a_code_that_is_known_is_drawn_whatever_its_logit(allowed):
+    """Where its parent allows no other, training doesn't care for it."""
+    rng = np.random.default_rng(0)
+    mask = np.array([[digit == "1" for digit in row] for row in allowed])
+    parent = Variable("a", 2, "categorical", None, np.ones((1, 2)), *np.ones((2, 1, 2), bool))
+    child = Variable("b", 4, "categorical", 0, rng.integers(1, 9, (2, 4)) * 1.0, np.ones((2, 4), bool), mask, tied=True)
+    torch.manual_seed(0)
+    vae = VAE(Layout((parent, child)), TrainingConfig(latent_dim=4, hidden=16), folded=True).eval()
+    head, member = vae.decoder.head(1)
+    head.weight.data[member, :, allowed[0].index("1")] *= 3_000
+    feeds = {"z": rng.standard_normal((4_000, 4), np.float32), "u": rng.random((4_000, 2), np.float32)}
+    expected, logits = sample(vae.decoder, *(torch.from_numpy(feeds[k]) for k in "zu"), torch.zeros(4_000, 0))
+    assert logits[1][expected[:, 0] == 0].max(dim=1).values.abs().max() > 100
+    graph, _ = build_decoder(vae, [False] * 2, {})
+    (codes,) = ort.InferenceSession(graph.SerializeToString()).run(["codes"], feeds)
+    assert mask[codes[:, 0], codes[:, 1]].all()
     assert (codes == expected.numpy()).all(axis=1).mean() > 0.995
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-import torch
 
 from vae_core.export.builder import FLOAT, INT32, GraphBuilder
+from vae_core.export.gauge import gauges
 from vae_core.export.likelihoods import DRAWS, Array, Context, Draw, numpy_of
 from vae_core.model import VAE, Decoder, Variable
-from vae_core.model.sampling import sample
 
 LOW_BITS = np.float32(2**12)  # u has 24 bits: the upper half chooses the code, the lower half the position inside
-CALIBRATION_ROWS = 4096
 
 
 def build_decoder(model: VAE, positions: list[bool], metadata: dict[str, str]) -> tuple[onnx.ModelProto, list[str]]:
@@ -40,14 +38,14 @@ def build_decoder(model: VAE, positions: list[bool], metadata: dict[str, str]) -
     weight, bias = numpy_of(decoder.trunk.weight).T, numpy_of(decoder.trunk.bias) + shift[0]
     h = graph.add("Gemm", z, graph.constant(weight), graph.constant(bias))
 
-    log_totals = _log_totals(model)
+    gauge = gauges(model)
     predicted, readers = _predictions(graph, decoder)
     drawn: list[Draw] = []
     for j, variable in enumerate(layout.variables):
         normal = normals[gaussians.index(j)] if j in gaussians else None
         graph.section = "state"
         active = graph.add("Relu", h)
-        context = Context(graph, decoder, j, active, uniforms[j], normal, drawn, predicted, log_totals[j])
+        context = Context(graph, decoder, j, active, uniforms[j], normal, drawn, predicted, gauge[j])
         drawn.append(DRAWS[variable.likelihood](context))
         drawn[j].leaf = _leaf(graph, variable, drawn)
         if j + 1 < len(layout.variables):
@@ -88,18 +86,6 @@ def _predictions(graph: GraphBuilder, decoder: Decoder) -> tuple[str, dict[int, 
         first = predictions.rows[k]
         readers[k] = term.within, table[first : first + len(term.features)]
     return graph.constant(numpy_of(predictions.shift)[None]), readers
-
-
-@torch.no_grad()
-def _log_totals(model: VAE) -> list[float]:
-    """Middle of the range of log Σ exp(logits) of each variable over rows from the prior."""
-    generator = torch.Generator().manual_seed(0)
-    layout = model.layout
-    z = torch.randn(CALIBRATION_ROWS, model.latent_dim, generator=generator)
-    u = torch.rand(CALIBRATION_ROWS, len(layout.variables), generator=generator)
-    eps = torch.randn(CALIBRATION_ROWS, len(layout.gaussians), generator=generator)
-    totals = [torch.logsumexp(logits, dim=1) for logits in sample(model.decoder, z, u, eps)[1]]
-    return [float(total.min() + total.max()) / 2 for total in totals]
 
 
 def _positions(graph: GraphBuilder, wanted: list[int], drawn: list[Draw], u: str) -> str:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from vae_core.export.builder import FLOAT, INT32, GraphBuilder
+from vae_core.export.gauge import Gauge
 from vae_core.model import Decoder, Variable
 from vae_core.model.likelihoods import Bernoulli, Categorical, Gaussian, Located
 from vae_core.model.likelihoods.categorical import IMPOSSIBLE
@@ -41,8 +42,7 @@ class Draw:
 class Context:
     """What a likelihood needs to draw variable `j` from the activations `active`, float32 [n, hidden].
 
-    `predicted` are the predictions as far as they go, float32 [n, predictions]; `log_total` is what the logarithm of
-    its unnormalised probabilities' sum is about.
+    `predicted` are the predictions as far as they go, float32 [n, predictions]; `gauge` is taken off its logits.
     """
 
     graph: GraphBuilder
@@ -53,7 +53,7 @@ class Context:
     normal: str | None
     drawn: list[Draw]
     predicted: str
-    log_total: float
+    gauge: Gauge
 
     def product(self, weight: Array, added: str) -> str:
         """What a linear map [hidden + inner, size] makes of the head's units, plus `added` [n, size] or [size]."""
@@ -86,11 +86,14 @@ def draw_categorical(context: Context) -> Draw:
     head, member = context.decoder.head(context.j)
     assert isinstance(head, Categorical)
     size = variable.size
-    bias = numpy_of(head.bias)[head.rows_of(member), :size] + np.float32(LOG_TOTAL - context.log_total)
+    weight = numpy_of(head.weight)[member, :, :size]
+    if context.gauge.slope is not None:
+        weight = weight - context.gauge.slope[:, None]
+    bias = numpy_of(head.bias)[head.rows_of(member), :size] + np.float32(LOG_TOTAL - context.gauge.level)
     known = variable.allowed.any(axis=0)  # the others don't count at all
     bias = np.where(variable.allowed | ~known, bias, np.float32(IMPOSSIBLE))
     graph.section = "head"
-    logits = context.product(numpy_of(head.weight)[member, :, :size], context.bias(bias))
+    logits = context.product(weight, context.bias(bias))
     graph.section = "draw"
     allowed, exponents = variable.allowed[:, known], logits
     # A trace of mass behind the last allowed code is never drawn, as u < 1; before it would be where u is 0.
@@ -141,7 +144,7 @@ def draw_located(context: Context) -> Draw:
     peaks = graph.add("Exp", graph.add("Clip", height, graph.constant(np.float32(LOWEST), "lowest")))
     summed = graph.constant(np.tile(np.eye(size, dtype=np.float32), (count, 1)), f"summed_{count}_{size}")
     mixed = graph.add("Gemm", peaks, summed, graph.add("Exp", free))
-    bias = numpy_of(head.bias)[head.rows_of(member), :size] + np.float32(LOG_TOTAL - context.log_total)
+    bias = numpy_of(head.bias)[head.rows_of(member), :size] + np.float32(LOG_TOTAL - context.gauge.level)
     base = np.exp(np.where(variable.allowed, bias, np.float32(IMPOSSIBLE)))
     mass = graph.add("Mul", mixed, context.bias(base))
     graph.section = "draw"
@@ -169,6 +172,11 @@ def _inverse_cdf(context: Context, mass: str) -> str:
     ahead = graph.add("Gemm", mass, triangle, threshold)
     passed = graph.add("HardSigmoid", ahead, alpha=STEEP, beta=1.0)  # 1 at or above 0, else 0
     code = graph.add("Cast", _sums(graph, passed), to=INT32)
+    if context.gauge.bounded:
+        allowed = context.variable.allowed
+        first, last = allowed.argmax(axis=1), size - 1 - allowed[:, ::-1].argmax(axis=1)
+        code = graph.add("Min", code, context.bias(last.astype(np.int32)))
+        return graph.add("Max", code, context.bias(first.astype(np.int32)))
     # Should a total overflow after all, the row is drawn anyhow rather than the run ended.
     bounds = (graph.constant(np.int32(bound), f"code_{bound}") for bound in (0, columns))
     return graph.add("Clip", code, *bounds)
