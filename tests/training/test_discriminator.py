@@ -97,6 +97,21 @@ def test_onnxruntime_keeps_what_scikit_learn_says(learned: Learned, found: Discr
         np.testing.assert_allclose(np.log(kept[:, 0]), np.log(probability(found, rows)), atol=terms / STEPS / 2)
 
 
+def test_what_is_missing_in_all_rows_at_hand_tells_nothing(
+    learned: Learned, found: Discriminator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a sum may be that hardly any row of a wide table has, of which some thousand are looked at."""
+    made = Features.__call__
+
+    def with_one_more(features: Features, codes: Any, position: Any) -> npt.NDArray[np.float32]:
+        rows = made(features, codes, position)
+        return np.concatenate([rows, np.full((len(rows), 1), np.nan, np.float32)], axis=1)
+
+    monkeypatch.setattr(Features, "__call__", with_one_more)
+    discriminator = learn(*learned, rare=None, seed=0)
+    assert discriminator is not None and discriminator.auc == found.auc
+
+
 def test_a_row_does_not_depend_on_those_beside_it(learned: Learned, found: Discriminator) -> None:
     x = drawn(learned, 3_000, 9)
     one = session(found)

@@ -101,6 +101,7 @@ def learn(
         x.append(np.concatenate([real, drawn]))
         y.append(np.repeat([1, 0], [len(real), len(drawn)]))
         weights.append(np.repeat([float(TIMES), 1.0], [len(real), len(drawn)]))
+    x[0][:, np.isnan(x[0]).all(axis=0)] = 0.0  # scikit-learn fails on what is missing in every row
     trees = HistGradientBoostingClassifier(
         learning_rate=0.3,
         max_iter=250,
