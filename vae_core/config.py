@@ -104,7 +104,7 @@ class CodecConfig(_Strict):
     max_leaves: int = Field(1024, ge=4, description="finest bins and atoms of a numeric column, at most")
     split_above: int = Field(48, ge=2, description="columns with more codes are split into coarse and fine")
     relations: bool = Field(
-        True, description="sums, powers, repeats, orders, what belongs to others or follows on them is found and kept"
+        True, description="sums, powers, rates, repeats, orders, what belongs to others or follows on them is kept"
     )
     joint_codes: int = Field(32, ge=1, description="codes that columns of few levels share, at most; 1 turns it off")
 
