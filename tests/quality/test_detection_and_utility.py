@@ -99,6 +99,21 @@ def test_classes_that_a_side_lacks_are_no_error() -> None:
     assert undefined.metric is None and undefined.to_dict()["loss"] is None
 
 
+@pytest.mark.parametrize("present", [1, 2, 5])
+@pytest.mark.parametrize("rows", [60, 600])
+def test_a_column_of_hardly_any_value_is_no_error(present: int, rows: int) -> None:
+    """A reason for a cancellation, say: the rows that the trees set aside may have had the only ones."""
+    generator = np.random.default_rng(0)
+    for _ in range(5):
+        told = np.where(generator.permutation(rows) < present, generator.normal(size=rows), np.nan)
+        x = generator.normal(size=rows)
+        table = pa.table({"told": pa.array(told, from_pandas=True), "x": x, "y": x > 0})
+        frames = prepare({"real": table, "again": table.take(generator.permutation(rows))}, schema_of(table))
+        assert two_sample(frames["real"], frames["again"], 0).auc < 0.7
+        found = utility(frames["real"], frames["again"], frames["real"], "y", 0)
+        assert found.synthetic > 0.9 and found.real > 0.9
+
+
 def test_an_unknown_target_names_the_nearest() -> None:
     train, holdout, _ = cancer()
     frames = prepare({"train": train, "holdout": holdout}, schema_of(train))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from vae_core.quality.frames import Floats, Frame
 
@@ -13,6 +14,9 @@ MAX_LEVELS = 250
 
 MAX_CELLS = 2_000_000
 """Rows times columns that one model is fitted on, at most: bounds the time on wide tables."""
+
+FEW_PRESENT = 20
+"""Values, of a column that has missing ones, that tell the trees nothing if they are fewer."""
 
 STOPPABLE = 200
 """Rows from which on a tenth of them tells when to stop."""
@@ -40,6 +44,16 @@ def regressor(frame: Frame, columns: list[int], rows: int, seed: int) -> Any:
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     return HistGradientBoostingRegressor(**_settings(frame, columns, rows, seed))
+
+
+def fit(model: Any, x: Floats, y: npt.NDArray[Any]) -> Any:
+    """Fit one of these to `x` [n, c] and `y` [n], and return it.
+
+    Columns that are missing nearly throughout are left out: scikit-learn fails where the rows that it sets aside, so as
+    to stop by them, have the only values.
+    """
+    present = (~np.isnan(x)).sum(axis=0)
+    return model.fit(np.where(present < min(FEW_PRESENT, len(x)), 0.0, x), y)
 
 
 def _settings(frame: Frame, columns: list[int], rows: int, seed: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vae_core.quality.frames import Codes, Floats, Frame, stack
-from vae_core.quality.trees import MAX_LEVELS, classifier, matrix, rows_for
+from vae_core.quality.trees import MAX_LEVELS, classifier, fit, matrix, rows_for
 
 FOLDS = 3
 _IMPORTANCE_CELLS = 500_000  # rows times columns that importance is measured on, about
@@ -79,7 +79,7 @@ def two_sample(real: Frame, synthetic: Frame, seed: int = 0, *, importance: bool
     lost: dict[str, float] = {}
     for k in range(FOLDS):
         test = fold == k
-        model = classifier(both, columns, int((~test).sum()), seed + k).fit(x[~test], y[~test])
+        model = fit(classifier(both, columns, int((~test).sum()), seed + k), x[~test], y[~test])
         scores = model.predict_proba(x[test])[:, 1]
         aucs.append(auc_of(scores[y[test] == 1], scores[y[test] == 0]))
         errors.append(auc_error(scores[y[test] == 1], scores[y[test] == 0]))

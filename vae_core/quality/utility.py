@@ -11,7 +11,7 @@ import numpy.typing as npt
 from vae_core.config import nearest
 from vae_core.errors import ConfigError
 from vae_core.quality.frames import Floats, Frame
-from vae_core.quality.trees import classifier, matrix, regressor, rows_for
+from vae_core.quality.trees import classifier, fit, matrix, regressor, rows_for
 from vae_core.quality.two_sample import auc_of
 from vae_core.schema import Kind
 
@@ -94,7 +94,7 @@ def utility(train: Frame, holdout: Frame, synthetic: Frame, target: str | None =
         truth = test.numbers(chosen)
         if truth.min() == truth.max():
             return Utility(name, None, nan, nan, "a single value among the held-out rows")
-        models = [regressor(train, columns, sides[k].rows, seed).fit(x[k], sides[k].numbers(chosen)) for k in (0, 1)]
+        models = [fit(regressor(train, columns, sides[k].rows, seed), x[k], sides[k].numbers(chosen)) for k in (0, 1)]
         scores = [_r2(truth, model.predict(x_test)) for model in models]
         return Utility(name, "R2", scores[0], scores[1])
     labels = [_classes(frame, chosen) for frame in (*sides, test)]
@@ -126,7 +126,7 @@ def _macro_auc(model: Any, x: Floats, y: npt.NDArray[np.int64], x_test: Floats, 
     usable = np.isin(y, kinds[counts >= 2])
     if len(np.unique(y[usable])) < 2:
         return 0.5
-    model.fit(x[usable], y[usable])
+    fit(model, x[usable], y[usable])
     scores = dict(zip(model.classes_.tolist(), model.predict_proba(x_test).T, strict=True))
     classes = np.unique(y_test).tolist()
     constant = np.zeros(len(y_test))
