@@ -1,10 +1,11 @@
-"""Columns that others add up to, or multiply to, but for what is left over on some rows."""
+"""Columns that are sums, products or quotients of others, but for what is left over on some rows."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -88,38 +89,55 @@ def _find(arrays: dict[int, pa.Array], config: CodecConfig, curves: Mapping[int,
         explained = _explained(np.column_stack([x[k] for k in left]))
         left = [left[i] for i in sorted(np.argsort(-explained)[:_MOST])]
     found: list[Relation] = []
-    for target in sorted((k for k in left if k not in curves), key=lambda k: -spread[k]):
+    able: dict[int, tuple[Grid, tuple[Any, Any]] | None] = {}
+    shares = tuple(k for k in arrays if k not in clocks and _is_share(some[k]))
+    order = sorted((k for k in left if k not in curves), key=lambda k: -spread[k])
+    # Quotients last: of what is a product, too, the factors are as precise as they are written.
+    for target, divides in [*((k, False) for k in order), *((k, True) for k in reversed(order))]:
         there = present(arrays[target])[sample]
         if target not in left or there.sum() < _FIRST:
             continue
         others = [k for k in left if target not in (k, curves.get(k)) and x[k][there].std() > 0]
         if not others or not x[target][there].std() > 0:
             continue
-        if _explained(np.column_stack([x[k][there] for k in (target, *others)]))[0] < _EXPLAINED:
+        if not divides and _explained(np.column_stack([x[k][there] for k in (target, *others)]))[0] < _EXPLAINED:
             continue
-        able = described(arrays[target], config.extremes, config.split_above, target in clocks)
-        if able is None:
+        if target not in able:
+            able[target] = described(arrays[target], config.extremes, config.split_above, target in clocks)
+        if (told := able[target]) is None:
             continue
-        grid, limits = able
-        y, given = x[target][there], {k: x[k][there] for k in others}
-        factors = {k: v for k, v in given.items() if k not in clocks}
-        off = [k for k in factors if _is_share(some[k])]
-        half = np.full(len(y), TIES * grid.step / 10.0**grid.decimals / 2)
-        how, fitted, shares = How.PRODUCT, _fit_product(y, factors, half), tuple[int, ...]()
-        if fitted is None and (less := _fit_less(y, factors, off, half)) is not None:
-            fitted, shares = less
-        if fitted is None:
-            how, fitted = How.SUM, _fit_sum(y, given, grid)
-        if fitted is None:
-            continue
-        times = tuple(k for k in clocks if k in (target, *fitted[0]))
-        relation = _as_written(Relation(how, target, *fitted, grid, limits, times, shares), arrays)
-        if _holds(relation, arrays):
+        relation = _told(target, x[target][there], {k: x[k][there] for k in others}, *told, clocks, shares, divides)
+        if relation is not None and _holds(relation := _as_written(relation, arrays), arrays):
             if is_strange(relation, some_rows(relation, arrays)):
                 relation = next(_turned(relation, arrays, config, curves), relation)
             found.insert(0, relation)
             left = [k for k in left if relation.column not in (k, curves.get(k))]
     return found
+
+
+def _told(
+    target: int,
+    y: Array,
+    x: dict[int, Array],
+    grid: Grid,
+    limits: tuple[Any, Any],
+    clocks: tuple[int, ...],
+    shares: tuple[int, ...],
+    divides: bool,
+) -> Relation | None:
+    """What `x` says of `y` [n], the numbers of `target`: as a quotient, or else as a product or a sum."""
+    factors = {k: values for k, values in x.items() if k not in clocks}
+    half = np.full(len(y), TIES * grid.step / 10.0**grid.decimals / 2)
+    how, off = How.QUOTIENT if divides else How.PRODUCT, tuple[int, ...]()
+    fitted = _fit_quotient(y, factors, half) if divides else _fit_product(y, factors, half)
+    if fitted is None and not divides:
+        if (less := _fit_less(y, factors, [k for k in shares if k in factors], half)) is not None:
+            fitted, off = less
+        else:
+            how, fitted = How.SUM, _fit_sum(y, x, grid)
+    if fitted is None:
+        return None
+    return Relation(how, target, *fitted, grid, limits, tuple(k for k in clocks if k in (target, *fitted[0])), off)
 
 
 def _turned(
@@ -152,9 +170,9 @@ def _turned(
 
 
 def _as_written(relation: Relation, arrays: Mapping[int, pa.Array]) -> Relation:
-    """The relation, which gives sums as precise as the column's where these lie on no grid and most are just sums."""
+    """The relation, whose numbers are as precise as the column's where these lie on no grid and most are just that."""
     arrays = some_rows(relation, arrays)
-    if relation.how is not How.SUM or not is_smooth(arrays[relation.column], relation.grid):
+    if relation.how not in (How.SUM, How.QUOTIENT) or not is_smooth(arrays[relation.column], relation.grid):
         return relation
     there = present(arrays[relation.column])
     made, values = (each[there] for each in (relation.said(arrays), numbers(arrays[relation.column])))
@@ -226,6 +244,35 @@ def _fit_product(y: Array, x: dict[int, Array], half: Array) -> _Fitted | None:
             factor = _factor(y, varied[a] * varied[b], half)
             if factor is not None:
                 return (a, b), (factor,), 0.0
+    return None
+
+
+def _fit_quotient(y: Array, x: dict[int, Array], half: Array) -> _Fitted | None:
+    """Two sources and the factor of the quotient that nearly all rows are, rounded or cut off; what it is by 0."""
+    varied = {k: values for k, values in x.items() if (values != np.median(values)).mean() > _VARIED}
+    if len(varied) < 2:
+        return None
+    names, first = [*varied], np.column_stack([values[:_FIRST] for values in varied.values()])
+    start, near = y[:_FIRST, None], np.maximum(4 * half[:_FIRST, None], 1e-3 * np.abs(y[:_FIRST, None]))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inverse = np.where(first != 0, 1 / first, np.nan)
+    for n, a in enumerate(names):
+        said = np.where(first[:, n, None] != 0, first[:, n, None] * inverse, np.nan)  # of each other one
+        known = np.isfinite(said).sum(axis=0)
+        said[:, n] = np.nan
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # where nothing is known
+            ratio = np.nanmedian(start / said, axis=0)
+            likely = np.nanmean(np.where(np.isnan(said), np.nan, np.abs(start - ratio * said) < near), axis=0)
+        for b in np.array(names)[(likely >= _MULTIPLIED) & (known >= _FIRST / 2)].tolist():
+            some = varied[b] != 0
+            values, rows = np.unique(y[~some], return_counts=True)
+            otherwise = float(values[rows.argmax()]) if len(values) else 0.0
+            quotient = varied[a][some] / varied[b][some]
+            for shift in (0.0, 1.0):  # rounded, or cut off
+                factor = _factor(y[some] + shift * half[some] * np.sign(y[some]), quotient, half[some])
+                if factor is not None:
+                    return (a, b), (factor,), otherwise
     return None
 
 

@@ -38,6 +38,7 @@ class How(StrEnum):
 
     SUM = "sum"
     PRODUCT = "product"
+    QUOTIENT = "quotient"
     TIME = "time"
     REPEAT = "repeat"
     CURVE = "curve"
@@ -49,14 +50,16 @@ class Relation:
     """A column as the sum of what others say and a rest, which is what is coded.
 
     Attributes:
-        how: the others say their weighted sum, their product, a moment, of which the rest is the time since, or the
-            value itself on some rows, on which the rest is a number below all others; elsewhere it is the value.
-            Or one says a power of itself, but for a factor and a constant, or two lines that meet.
+        how: the others say their weighted sum, their product, their quotient, a moment, of which the rest is the time
+            since, or the value itself on some rows, on which the rest is a number below all others; elsewhere it is the
+            value. Or one says a power of itself, but for a factor and a constant, or two lines that meet.
         column: index of the column.
-        sources: indices of the others; of a sum any, of a product two or three, else one.
-        coefficients: of a sum, one for each of them; of a product or a curve, one for it; of a bend the rates below and
-            above it; of a moment the ratio of the source's ticks to the column's, as two integers, where they differ.
-        constant: what is added to a sum or a curve; what a bend is at; of a repeat, the number that means it.
+        sources: indices of the others; of a sum any, of a product two or three, of a quotient two, else one.
+        coefficients: of a sum, one for each of them; of a product, a quotient or a curve, one for it; of a bend the
+            rates below and above it; of a moment the ratio of the source's ticks to the column's, as two integers,
+            where they differ.
+        constant: what is added to a sum or a curve; what a bend is at; what a quotient by 0 is; of a repeat, the number
+            that means it.
         grid: of the column's values; the rest counts its steps.
         clocks: those of the columns that are times of day written as 1745; they count in minutes.
         shares: those of a product's sources that are taken off: they count as 1 less their value.
@@ -93,6 +96,8 @@ class Relation:
                 f"(1 - {name})" if k in self.shares else name for k, name in zip(self.sources, said, strict=True)
             )
             return _term(self.coefficients[0], " × ".join(factors))
+        if self.how is How.QUOTIENT:
+            return _term(self.coefficients[0], " / ".join(said))
         return _sum_formula([*zip(self.coefficients, said, strict=True)], self.constant)
 
     def rest(self, values: Array, arrays: Mapping[int, pa.Array]) -> Array:
@@ -132,6 +137,8 @@ class Relation:
             total = np.full(len(values[0]), self.coefficients[0])
             for k, value in zip(self.sources, values, strict=True):
                 total = total * (1.0 - value if k in self.shares else value)
+        elif self.how is How.QUOTIENT:
+            total = quotient(values[0], values[1], self.coefficients[0], self.constant)
         elif self.ladder is not None:
             known = self.ladder.known(values[0])
             total = np.full(len(known), self.ladder.otherwise)
@@ -180,6 +187,14 @@ class Relation:
             data.get("bend"),
             Writing.from_dict(data["writing"]) if "writing" in data else None,
         )
+
+
+def quotient(top: Array, bottom: Array, factor: float, otherwise: float) -> Array:
+    """Numbers [n] divided, times a factor, float64; `otherwise` where by 0."""
+    found = np.full(len(top), otherwise)
+    known = bottom != 0
+    found[known] = factor * (top[known] / bottom[known])
+    return found
 
 
 def bent(x: Array, at: float, constant: float, below: float, above: float) -> Array:
