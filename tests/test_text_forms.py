@@ -22,7 +22,7 @@ from vae_core.schema import Column, Kind, Schema
 
 MOMENTS = st.datetimes(datetime(1600, 1, 1), datetime(2999, 12, 31))
 NO_BREAK = "\N{NO-BREAK SPACE}"
-AROUND = ["{}", "{};({})", "${}", "{}%", "€ {};€ -{}", "${};(${})", "{} kg", f"{{}}{NO_BREAK}€", "USD {}", "Rs. {}"]
+AROUND = ["{}", "{};({})", "${}", "{}%", "€ {};€ -{}", "${};(${})", "{} kg", f"{{}}{NO_BREAK}€", "USD {}", "R$ {}"]
 DIGITS = ["0", "0.0", "0.00", "0.#", "0.###", "0.0##", "#,##0", "#,##0.00", "#.##0,0#", "0,00", "#'##0.0", "# ##0,00"]
 BLANK = st.sampled_from([*MISSING, " ", "\t", " NA"])
 
@@ -129,6 +129,8 @@ def test_floats_are_written_as_they_were(floats: list[float]) -> None:
         ["192.168.1.1", "10.0.0.1"],
         ["12:30", "11:10"],
         ["no. 1, 2nd"],
+        ["n1", "n2"],  # names
+        ["Room 1", "Room 2"],
         ["1.5", "2.5", "call Jane Doe"],  # nobody's words go into the schema
         ["inf", "nan"],
         ["1.5", "٣"],

@@ -31,6 +31,7 @@ _SPACES = " \N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}"
 _MARKS = ((".", ""), (".", ","), (",", ""), (",", "."), *((mark, group) for group in f"'’{_SPACES}" for mark in ".,"))
 """Of decimals and of thousands; of two that all values follow, such as `1,234`, the first one is taken."""
 _NEGATIVES = ("-{0}0{1}", "{0}-0{1}", "({0}0{1})")
+_CODE = rf"(?:[A-Z]{{3}}[{_SPACES}])?"  # of a currency
 _UNIT = 8  # characters before or after a number, at most
 _PLAIN = r"^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?$"
 _FLOAT = r"^-?[0-9]+(?:\.[0-9]+)?(?:e[+-][0-9]+)?$"
@@ -258,11 +259,17 @@ def _styles(text: str) -> Iterator[Style]:
         before, after = before[1:], after[:-1]
     else:
         before = before.removesuffix("-") if before.endswith("-") else before.removeprefix("-")
-    if not (_is_unit(before.rstrip(_SPACES), before) and _is_unit(after.lstrip(_SPACES), after)):
+    if not (_is_currency(before) and _is_unit(after.lstrip(_SPACES), after)):
         before = after = ""
     for mark, group in _MARKS:
         for negative in _NEGATIVES if before else (_NEGATIVES[0], _NEGATIVES[2]):
             yield Style(before, after, mark, group, negative)
+
+
+def _is_currency(before: str) -> bool:
+    """Whether this may stand before a number: nothing, a sign, as in `US$`, or a code; other letters make it a name."""
+    signed = any(map(_is_sign, before)) and _is_unit(before.rstrip(_SPACES), before)
+    return signed or re.fullmatch(_CODE, before) is not None
 
 
 def _is_unit(unit: str, affix: str) -> bool:
