@@ -88,7 +88,9 @@ class Codec:
         for relation in relations:
             if relation.how is How.TIME:
                 forms[relation.column] = learned[relation.column] = IntegerForm(arrays[relation.column].type)
-        learned, parts, joining, withheld = fit_parts(learned, arrays, schema, config, relations)
+        untold = {k: array for k, array in related.items() if k not in {r.column for r in relations}}
+        ordered = {k for low, high, *_ in find_orders(untold, schema, config.extremes) for k in (low, high)}
+        learned, parts, joining, withheld = fit_parts(learned, arrays, schema, config, relations, ordered)
         forms = [learned.get(i, form) for i, form in enumerate(forms)]
         bound = {r.column for r in relations}
         for part in parts:

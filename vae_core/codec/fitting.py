@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 
 import numpy as np
@@ -26,6 +26,7 @@ from vae_core.codec.parts import GaussianPart, Part, SubColumn
 from vae_core.codec.relations import Relation, in_order, numbers
 from vae_core.codec.repeats import find_repeats
 from vae_core.codec.seasons import YEARS, spans
+from vae_core.codec.steps import find_steps
 from vae_core.codec.storage import Array
 from vae_core.codec.temporal import WEEK, CalendarForm, years
 from vae_core.codec.times import find_times
@@ -49,8 +50,12 @@ def fit_parts(
     schema: Schema,
     config: CodecConfig,
     relations: Sequence[Relation] = (),
+    spared: Set[int] = frozenset(),
 ) -> tuple[dict[int, Form], list[Part | GaussianPart], Joining, list[Withheld]]:
-    """The forms, some of which change, their parts in this order, the parts' sub-columns, and what is withheld."""
+    """The forms, some of which change, their parts in this order, the parts' sub-columns, and what is withheld.
+
+    The bins of columns that are `spared` aren't cut where other columns change.
+    """
     rests = {r.column: r.rest(numbers(arrays[r.column]), arrays) for r in relations}
     drafts = [
         draft
@@ -67,6 +72,8 @@ def fit_parts(
                 np.asarray(source.uniques), source.counts, config, closed=True
             )
     related = {k for r in relations for k in (r.column, *r.sources)}
+    if config.relations:
+        find_steps(drafts, spared | {r.column for r in relations}, config)
     forms = forms | _name_keys(
         drafts, {k: form for k, form in forms.items() if k not in related}, arrays, schema, config
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ class NumericLeaves:
 
     @classmethod
     def fit(
-        cls, uniques: Array, counts: Array, config: CodecConfig, *, closed: bool = False
+        cls, uniques: Array, counts: Array, config: CodecConfig, *, closed: bool = False, cuts: Array | None = None
     ) -> tuple[NumericLeaves, Array]:
         """Leaves for sorted distinct values [m] (NaN last, if any) with `counts` rows each, and the rows of each leaf.
 
@@ -41,6 +42,7 @@ class NumericLeaves:
             counts: rows of each.
             config: `max_leaves`, `min_frequency`, `atom_rows` and `extremes`: values beyond go to the nearest leaf.
             closed: make no bin, so that only exact values are ever given; the rest goes to the nearest atom.
+            cuts: values, ascending, of which no bin holds any beside smaller ones.
         """
         nan_rows = int(counts[-1]) if np.isnan(uniques[-1]) else 0
         if nan_rows:
@@ -63,7 +65,7 @@ class NumericLeaves:
                 is_atom[np.searchsorted(np.cumsum(counts), rows / 2)] = True
             rest[:] = False
         atoms = uniques[is_atom]
-        ranges = cut(uniques[rest], counts[rest], atoms, share, minimum) if rest.any() else []
+        ranges = _between(uniques[rest], counts[rest], cuts, atoms, share, minimum) if rest.any() else []
         grid = Grid.fit(uniques)
         bins, bin_mass = Bins.fit(uniques[rest], counts[rest], ranges, atoms, grid, often)
         leaves = cls(atoms, bins, bool(nan_rows))
@@ -220,6 +222,19 @@ class NumericLeaves:
         grid = None if data["grid"] is None else Grid.from_dict(data["grid"], dtype)
         atoms = np.array(data["atoms"], dtype=dtype)
         return cls(atoms, Bins.from_dict(data["bins"], atoms, grid), data["nan"])
+
+
+def _between(
+    values: Array, counts: Array, cuts: Array | None, atoms: Array, share: float, minimum: int
+) -> list[tuple[int, int]]:
+    """The ranges of `bins.cut`, made apart between the cuts; where too few rows are for a bin there is none."""
+    places = [0, *([] if cuts is None else np.searchsorted(values, cuts)), len(values)]
+    found = []
+    for first, last in pairwise(places):
+        if cuts is None or counts[first:last].sum() >= minimum:
+            ranges = cut(values[first:last], counts[first:last], atoms, share, minimum)
+            found += [(first + start, first + stop) for start, stop in ranges]
+    return found
 
 
 def value_limits(uniques: Array, counts: Array, few: int) -> tuple[Any, Any]:
