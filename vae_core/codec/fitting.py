@@ -72,8 +72,6 @@ def fit_parts(
                 np.asarray(source.uniques), source.counts, config, closed=True
             )
     related = {k for r in relations for k in (r.column, *r.sources)}
-    if config.relations:
-        find_steps(drafts, spared | {r.column for r in relations}, config)
     forms = forms | _name_keys(
         drafts, {k: form for k, form in forms.items() if k not in related}, arrays, schema, config
     )
@@ -82,6 +80,7 @@ def fit_parts(
     if config.relations:
         drafts, changed = nest_drafts(drafts, {k: forms[k] for k in forms if k not in related}, arrays, schema, config)
         forms = forms | changed
+        find_steps(drafts, spared | {r.column for r in relations}, config)  # what is left: post codes are no amounts
     parts, subs = _build(drafts, schema, config)
     joints = find_joints(parts, lambda k: drafts[k].leaf_of_id()[drafts[k].ids], subs, config.joint_codes)
     return forms, parts, Joining(tuple(subs), joints), [draft.withheld(config) for draft in drafts]

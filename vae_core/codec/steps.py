@@ -34,11 +34,12 @@ def find_steps(drafts: list[Draft], spared: Set[int], config: CodecConfig) -> No
     """Cut bins where other parts change, and make these dependents; of several numbers that of the fewest intervals.
 
     Args:
-        drafts: the parts, of which dependents are found.
+        drafts: the parts, whose dependents and nests are found.
         spared: columns whose numbers are left as they are.
         config: `min_frequency` and what bins are made by.
     """
     told = {a for draft in drafts if draft.dependency for a in draft.dependency.determinants}
+    told |= {a for draft in drafts if draft.nest for a in draft.nest.sources}
     able = [k for k, draft in enumerate(drafts) if k not in told and draft.column not in spared]
     numbers = [k for k in able if _is_number(drafts[k])]
     targets = [k for k, draft in enumerate(drafts) if k not in told and _may_follow(draft)]
@@ -77,7 +78,7 @@ def _cut(drafts: list[Draft], a: int, mine: dict[int, _Steps], config: CodecConf
 
 def _is_number(draft: Draft) -> bool:
     """Whether a part has numbers that are drawn from bins."""
-    if not isinstance(draft.leaves, NumericLeaves) or draft.gaussian or draft.dependency is not None:
+    if not isinstance(draft.leaves, NumericLeaves) or draft.gaussian or draft.dependency or draft.nest:
         return False
     return draft.measured and draft.alone and draft.leaves.positioned and not draft.leaves.nan
 
@@ -85,7 +86,8 @@ def _is_number(draft: Draft) -> bool:
 def _may_follow(draft: Draft) -> bool:
     size = len(draft.uniques) + (draft.nulls > 0)
     dependent = not draft.gaussian and not draft.constant and (draft.alone or not draft.nulls)
-    return dependent and draft.dependency is None and draft.spans is None and 2 <= size <= _MOST
+    free = draft.dependency is None and draft.nest is None and draft.spans is None
+    return dependent and free and 2 <= size <= _MOST
 
 
 def _likely(source: Draft, targets: list[int], drafts: list[Draft]) -> list[int]:
