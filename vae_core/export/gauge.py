@@ -55,13 +55,13 @@ def gauges(model: VAE) -> list[Gauge]:
         if _range(totals) <= _WIDE or not isinstance(head, Categorical):
             found.append(Gauge(_middle(totals)))
             continue
-        open_ = torch.from_numpy(variable.allowed.sum(axis=1) > 1)[parents]
+        several = torch.from_numpy(variable.allowed.sum(axis=1) > 1)[parents]
         slope = None
-        if _range(totals[open_]) > _WIDE and not isinstance(head, Located):
-            slope = _slope(units[open_], totals[open_])
+        if _range(totals[several]) > _WIDE and not isinstance(head, Located):
+            slope = _slope(units[several], totals[several])
             totals = totals - units @ slope
-        level = _middle(totals[open_])
-        bounded = bool(((totals[~open_] - level).abs() > _WIDE / 2).any())
+        level = _middle(totals[several])
+        bounded = bool(((totals[~several] - level).abs() > _WIDE / 2).any())
         found.append(Gauge(level, None if slope is None else slope.numpy(), bounded))
     return found
 
