@@ -40,7 +40,7 @@ def coded():
             "x": x,
             "law": x + generator.normal(size=3000),
             "level": np.array(list("abcdef"))[generator.integers(0, 6, 3000)],
-            "flag": x > 0,
+            "flag": x + generator.normal(size=3000) > 0,
             "whole": generator.poisson(3, 3000),
         }
     )
