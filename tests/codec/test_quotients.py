@@ -60,11 +60,11 @@ def off(codec: Codec, made: pa.RecordBatch | pa.Table, name: str, quotient: np.n
 
 
 def test_quotients_are_found_and_nothing_else(codec: Codec) -> None:
-    found = said(codec)
-    assert found["per piece"] == "is revenue / pieces" and found["share"] == "is earned / revenue"
-    # What is a product, too, is told as one.
-    assert found.get("rate", found.get("bought")) in ("is 100 × bought / shown", "is 0.01 × shown × rate")
-    assert len(found) == 3
+    assert said(codec) == {
+        "per piece": "is revenue / pieces",
+        "share": "is earned / revenue",
+        "bought": "is 0.01 × shown × rate",  # what is a product, too, is told as one
+    }
 
 
 @pytest.mark.parametrize("random", [True, False])

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from vae_core.codec.grid import Grid
+from vae_core.codec.products import FIRST, Fitted, fit_less, fit_product, fit_quotient, is_share
 from vae_core.codec.relations import (
     SHIFT,
     TIES,
@@ -43,15 +43,8 @@ _KEPT = 0.99  # share of these that still are with fewer or with whole coefficie
 _WHOLE = 1e-3  # what a coefficient may be off a whole number to be taken for it
 _SURPRISE = 0.25  # entropy of what is left of a sum, of the column's own, at most
 _WRITTEN = 0.3  # share of rows that are sums to the last digit, at least, where numbers have no last decimal
-_MULTIPLIED = 0.95  # share of rows that are exact products, at least
 _TURNED_SHIFT = 2 * SHIFT  # of a summand that is told instead, for which errors of the others are larger
-_VARIED = 0.1  # share of rows in which a factor isn't its median, at least
-_SHARES = 64  # different values of a column of discounts, at most
-_FACTOR_DIGITS = 7  # after the point, fewer than
-_FIRST = 64  # rows on which products are tried before all of them; fewer tell nothing
 _CLOCK = 60  # values of a column of clock times, more than
-
-_Fitted: TypeAlias = tuple[tuple[int, ...], tuple[float, ...], float]  # sources, coefficients and constant
 
 
 def find_arithmetic(
@@ -90,12 +83,12 @@ def _find(arrays: dict[int, pa.Array], config: CodecConfig, curves: Mapping[int,
         left = [left[i] for i in sorted(np.argsort(-explained)[:_MOST])]
     found: list[Relation] = []
     able: dict[int, tuple[Grid, tuple[Any, Any]] | None] = {}
-    shares = tuple(k for k in arrays if k not in clocks and _is_share(some[k]))
+    shares = tuple(k for k in arrays if k not in clocks and is_share(some[k]))
     order = sorted((k for k in left if k not in curves), key=lambda k: -spread[k])
     # Quotients last: of what is a product, too, the factors are as precise as they are written.
     for target, divides in [*((k, False) for k in order), *((k, True) for k in reversed(order))]:
         there = present(arrays[target])[sample]
-        if target not in left or there.sum() < _FIRST:
+        if target not in left or there.sum() < FIRST:
             continue
         others = [k for k in left if target not in (k, curves.get(k)) and x[k][there].std() > 0]
         if not others or not x[target][there].std() > 0:
@@ -129,9 +122,9 @@ def _told(
     factors = {k: values for k, values in x.items() if k not in clocks}
     half = np.full(len(y), TIES * grid.step / 10.0**grid.decimals / 2)
     how, off = How.QUOTIENT if divides else How.PRODUCT, tuple[int, ...]()
-    fitted = _fit_quotient(y, factors, half) if divides else _fit_product(y, factors, half)
+    fitted = fit_quotient(y, factors, half) if divides else fit_product(y, factors, half)
     if fitted is None and not divides:
-        if (less := _fit_less(y, factors, [k for k in shares if k in factors], half)) is not None:
+        if (less := fit_less(y, factors, [k for k in shares if k in factors], half)) is not None:
             fitted, off = less
         else:
             how, fitted = How.SUM, _fit_sum(y, x, grid)
@@ -194,7 +187,7 @@ def _explained(x: Array) -> Array:
     return np.asarray(1 - 1 / np.diag(np.linalg.pinv(correlations, hermitian=True)))
 
 
-def _fit_sum(y: Array, x: dict[int, Array], grid: Grid) -> _Fitted | None:
+def _fit_sum(y: Array, x: dict[int, Array], grid: Grid) -> Fitted | None:
     """Sources, coefficients and constant of the sum that most rows are, found by least absolute deviations."""
     sources = list(x)
     if len(y) < 4 * (len(sources) + 1):
@@ -224,92 +217,6 @@ def _fit_sum(y: Array, x: dict[int, Array], grid: Grid) -> _Fitted | None:
     if (np.abs(y - _total(whole, [inner[k] for k in sources])) < half).mean() >= _KEPT:
         coefficients, sources = whole[[0, *(1 + n for n in chosen)]], [sources[n] for n in chosen]
     return (tuple(sources), tuple(coefficients[1:].tolist()), float(coefficients[0])) if sources else None
-
-
-def _fit_product(y: Array, x: dict[int, Array], half: Array) -> _Fitted | None:
-    """Two sources and the factor of the product that nearly all rows are, but for `half`, as `Relation` has them."""
-    varied = {k: values for k, values in x.items() if (values != np.median(values)).mean() > _VARIED}
-    names = list(varied)
-    first = np.column_stack([values[:_FIRST] for values in varied.values()]) if names else np.empty((0, 0))
-    start = y[:_FIRST, None]
-    for n, a in enumerate(names):
-        products = first[:, n, None] * first[:, n + 1 :]
-        known = products != 0
-        ratios = np.sort(np.where(known, start / np.where(known, products, 1.0), np.inf), axis=0)
-        median = ratios[np.maximum(known.sum(axis=0) - 1, 0) // 2, np.arange(products.shape[1])]
-        ratio = np.where(known.any(axis=0), median, 0.0)
-        near = np.maximum(2 * half[:_FIRST, None], 1e-3 * np.abs(start))
-        likely = (np.abs(start - ratio * products) < near).mean(axis=0) >= _MULTIPLIED
-        for b in np.array(names[n + 1 :])[likely].tolist():
-            factor = _factor(y, varied[a] * varied[b], half)
-            if factor is not None:
-                return (a, b), (factor,), 0.0
-    return None
-
-
-def _fit_quotient(y: Array, x: dict[int, Array], half: Array) -> _Fitted | None:
-    """Two sources and the factor of the quotient that nearly all rows are, rounded or cut off; what it is by 0."""
-    varied = {k: values for k, values in x.items() if (values != np.median(values)).mean() > _VARIED}
-    if len(varied) < 2:
-        return None
-    names, first = [*varied], np.column_stack([values[:_FIRST] for values in varied.values()])
-    start, near = y[:_FIRST, None], np.maximum(4 * half[:_FIRST, None], 1e-3 * np.abs(y[:_FIRST, None]))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        inverse = np.where(first != 0, 1 / first, np.nan)
-    for n, a in enumerate(names):
-        said = np.where(first[:, n, None] != 0, first[:, n, None] * inverse, np.nan)  # of each other one
-        known = np.isfinite(said).sum(axis=0)
-        said[:, n] = np.nan
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # where nothing is known
-            ratio = np.nanmedian(start / said, axis=0)
-            likely = np.nanmean(np.where(np.isnan(said), np.nan, np.abs(start - ratio * said) < near), axis=0)
-        for b in np.array(names)[(likely >= _MULTIPLIED) & (known >= _FIRST / 2)].tolist():
-            some = varied[b] != 0
-            values, rows = np.unique(y[~some], return_counts=True)
-            otherwise = float(values[rows.argmax()]) if len(values) else 0.0
-            quotient = varied[a][some] / varied[b][some]
-            for shift in (0.0, 1.0):  # rounded, or cut off
-                factor = _factor(y[some] + shift * half[some] * np.sign(y[some]), quotient, half[some])
-                if factor is not None:
-                    return (a, b), (factor,), otherwise
-    return None
-
-
-def _is_share(array: pa.Array) -> bool:
-    """Whether the numbers are shares that may be taken off: a few different ones, as of discounts, and never all."""
-    values = np.unique(numbers(array))
-    return pa.types.is_floating(array.type) and 2 <= len(values) <= _SHARES and bool(values[0] >= 0 and values[-1] < 1)
-
-
-def _fit_less(y: Array, x: dict[int, Array], shares: list[int], half: Array) -> tuple[_Fitted, tuple[int, ...]] | None:
-    """As `_fit_product`, of one or two sources and what one of `shares` leaves of them; and which one."""
-    for share in shares:
-        left = 1.0 - x[share]
-        others = {k: values for k, values in x.items() if k != share}
-        if (x[share] != np.median(x[share])).mean() <= _VARIED:
-            continue
-        for k, values in others.items():
-            varies = (values != np.median(values)).mean() > _VARIED
-            if varies and (factor := _factor(y, values * left, half)) is not None:
-                return ((k, share), (factor,), 0.0), (share,)
-        if (found := _fit_product(y / left, others, half / left)) is not None:
-            return ((*found[0], share), found[1], 0.0), (share,)
-    return None
-
-
-def _factor(y: Array, product: Array, half: Array) -> float | None:
-    """What `product` times gives nearly all of `y` [n], with as few digits as will do: a rate such as 1.19."""
-    some = product != 0
-    if not some.any():
-        return None
-    ratio = float(np.median(y[some] / product[some]))
-    near = np.maximum(half, 1e-9 * np.abs(y))
-    for digits in range(_FACTOR_DIGITS):
-        factor = round(ratio, digits)
-        if factor and (np.abs(y - factor * product) < near).mean() >= _MULTIPLIED:
-            return factor
-    return None
 
 
 def _least_squares(y: Array, x: list[Array], weights: Array) -> Array:

@@ -134,13 +134,13 @@ def _shorter(bend: _Bend, x: Array, y: Array) -> Iterator[_Bend]:
     """Nearly the same of numbers of few digits, the shortest first: such has whoever made the column taken."""
     left = x <= bend[0]
     for digits in range(_DIGITS):
-        for below, above in {(round(bend[2], a), round(bend[3], b)) for a, b in _up_to(digits)}:
+        for below, above in dict.fromkeys((round(bend[2], a), round(bend[3], b)) for a, b in _up_to(digits)):
             low, high = (float(np.median(y[side] - rate * x[side])) for side, rate in ((left, below), (~left, above)))
             if below != above:
                 at = (low - high) / (above - below)
                 for places in range(_DIGITS):
-                    for there, what in {(round(at, a), round(low + below * at, b)) for a, b in _up_to(places)}:
-                        yield there + 0.0, what + 0.0, below + 0.0, above + 0.0  # none is -0
+                    for a, b in _up_to(places):
+                        yield round(at, a) + 0.0, round(low + below * at, b) + 0.0, below + 0.0, above + 0.0  # not -0
 
 
 def _up_to(digits: int) -> list[tuple[int, int]]:

@@ -82,24 +82,6 @@ class Relation:
     bend: float | None = None
     writing: Writing | None = None
 
-    def formula(self, names: Sequence[str]) -> str:
-        """What the others, of these names, say: "fare + tip - 2 × discount + 3", or "departure + a time"."""
-        said = [self.ladder.formula(names[k]) if self.ladder else names[k] for k in self.sources]
-        if self.how is How.TIME:
-            return f"{said[0]} + a time"
-        if self.how is How.REPEAT:
-            return said[0]
-        if self.bend is not None:
-            return _bend_formula(said[0], self.bend, self.constant, *self.coefficients)
-        if self.how is How.PRODUCT:
-            factors = (
-                f"(1 - {name})" if k in self.shares else name for k, name in zip(self.sources, said, strict=True)
-            )
-            return _term(self.coefficients[0], " × ".join(factors))
-        if self.how is How.QUOTIENT:
-            return _term(self.coefficients[0], " / ".join(said))
-        return _sum_formula([*zip(self.coefficients, said, strict=True)], self.constant)
-
     def rest(self, values: Array, arrays: Mapping[int, pa.Array]) -> Array:
         """How many steps `values` [n] lie above what the others, `arrays`, say; of a repeat see `how`."""
         if self.how is How.REPEAT:
@@ -343,27 +325,3 @@ def is_smooth(array: pa.Array, grid: Grid) -> bool:
 def coarser(grid: Grid) -> Grid:
     """One that is coarse enough for the noise of single floats."""
     return replace(grid, decimals=grid.decimals - 1)
-
-
-def _bend_formula(name: str, at: float, constant: float, below: float, above: float) -> str:
-    """Of two lines that meet: "max(hours - 40, 0)", "min(amount, 500)", "|change|"."""
-    off = _sum_formula([(1.0, name)], -at)
-    if below == -above:
-        return _sum_formula([(above, f"|{off}|")], constant)
-    if above == 0 and below == 1 and constant == at:
-        return f"min({name}, {at:g})"
-    terms = [(below, f"min({off}, 0)"), (above, f"max({off}, 0)")]
-    return _sum_formula([term for term in terms if term[0]], constant)
-
-
-def _sum_formula(terms: list[tuple[float, str]], constant: float) -> str:
-    terms = sorted(terms, key=lambda term: term[0] < 0) + ([(constant, "")] if constant else [])
-    first, *more = (_term(factor, name) for factor, name in terms)
-    return first + "".join(f" - {term[1:]}" if term.startswith("-") else f" + {term}" for term in more)
-
-
-def _term(factor: float, name: str) -> str:
-    """A factor and a name, as in -2 × tip, or the number alone."""
-    if not name:
-        return f"{factor:g}"
-    return name if factor == 1 else f"-{name}" if factor == -1 else f"{factor:g} × {name}"
