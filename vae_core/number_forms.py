@@ -32,7 +32,6 @@ _MARKS = ((".", ""), (".", ","), (",", ""), (",", "."), *((mark, group) for grou
 """Of decimals and of thousands; of two that all values follow, such as `1,234`, the first one is taken."""
 _NEGATIVES = ("-{0}0{1}", "{0}-0{1}", "({0}0{1})")
 _CODE = rf"(?:[A-Z]{{3}}[{_SPACES}])?"  # of a currency
-_UNIT = 8  # characters before or after a number, at most
 _PLAIN = r"^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?$"
 _FLOAT = r"^-?[0-9]+(?:\.[0-9]+)?(?:e[+-][0-9]+)?$"
 _NEGATIVE_ZERO = r"^-0(?:\.0+)?$"
@@ -275,7 +274,7 @@ def _is_currency(before: str) -> bool:
 def _is_unit(unit: str, affix: str) -> bool:
     """Whether this may stand beside a number: signs, letters, and one space between these and it at most."""
     told = all(c.isalpha() or c in "/²³" or _is_sign(c) for c in unit.removesuffix("."))
-    return told and len(affix) <= _UNIT and len(affix) - len(unit) <= bool(unit)
+    return told and len(affix) - len(unit) <= bool(unit)
 
 
 def _is_sign(character: str) -> bool:

@@ -164,6 +164,19 @@ def addresses(codes: int, rows: int = 60_000) -> pa.Table:
     )
 
 
+def test_what_holds_others_follows_from_no_number(fit, random_codes: RandomCodes) -> None:
+    """The latitude says the state, in which towns are nested: that is looked up first, and the latitude learned."""
+    table = addresses(1_800, 20_000)
+    order = {state: k for k, state in enumerate(sorted(set(table["state"].to_pylist())))}
+    north = np.array([order[state] for state in table["state"].to_pylist()])
+    table = table.append_column("latitude", pa.array((north + np.random.default_rng(1).random(len(north))).round(4)))
+    codec = fit(table)
+    code = nest_of(codec, "zip")
+    assert code is not None and "state" in code[1]
+    made = codec.decode(random_codes(codec, 5_000), np.zeros((5_000, codec.positions), np.float32), 0)
+    assert set(made["state"].to_pylist()) == set(order)
+
+
 @pytest.mark.parametrize("codes", [800, 1_800])
 def test_what_is_nested_may_hold_others(codes: int, fit, random_codes: RandomCodes) -> None:
     # Fewer post codes tell their town; more of them belong to it. Customers belong to a post code either way.

@@ -101,6 +101,19 @@ def test_by_nought_it_is_what_it_is_in_the_source(fit: Fit, random_codes, positi
     assert nought.any() and off(codec, made, "ratio", quotient) < 0.0151
 
 
+def test_the_last_digits_are_the_sources(fit: Fit, random_codes) -> None:
+    """Where what is divided has few values, it is learned by itself, and the rate is none of a product."""
+    rng = np.random.default_rng(0)
+    shown = rng.integers(50, 300, ROWS)
+    bought = rng.binomial(shown, 0.06)
+    codec = fit(pa.table({"shown": shown, "bought": bought, "rate": bought / shown}))
+    assert said(codec) == {"rate": "is bought / shown"}
+    made = codec.decode(random_codes(codec, 5_000), None, 0)
+    exact = made["bought"].to_numpy() / made["shown"].to_numpy()
+    limits = codec.relations[0].limits
+    assert limits is not None and np.array_equal(made["rate"].to_numpy(), exact.clip(*limits))
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_noise_is_no_quotient(seed: int, fit: Fit) -> None:
     rng = np.random.default_rng(seed)

@@ -107,6 +107,28 @@ def test_a_number_that_is_never_less_than_another_one_stays_so(fit: Fit) -> None
     assert dict(laws(fit(table))) == {"high": "is never less than low"}
 
 
+def test_few_rows_have_no_bin_of_their_own(fit: Fit, random_codes, positions) -> None:
+    """Between two cuts as elsewhere: what is drawn there would be theirs."""
+    rng = np.random.default_rng(0)
+    x = np.where(rng.random(ROWS) < 0.3, 0.0, rng.uniform(1, 9, ROWS).round(3))
+    x[:3] = 0.1, 0.2, 0.3
+    codec = fit(pa.table({"x": x, "y": x < 1, "z": rng.normal(size=ROWS)}))
+    assert dict(laws(codec)) == {"y": "follows from x"}
+    made = codec.decode(random_codes(codec, 20_000), positions(codec, 20_000), 0)["x"].to_numpy()
+    assert not ((made > 0) & (made < 1)).any() and (made == 0).any()
+
+
+def test_what_another_follows_from_follows_from_none(fit: Fit, random_codes, positions) -> None:
+    """Rare steps are in bins, so that a number may have few enough values to be in intervals of another one."""
+    rng = np.random.default_rng(0)
+    x = rng.exponential(4, ROWS).round(3)
+    step = 40 - 2 * np.floor(x)
+    codec = fit(pa.table({"step": step, "late": step <= 30, "x": x}))
+    made = codec.decode(random_codes(codec, 5_000), positions(codec, 5_000), 0)
+    assert dict(laws(codec))["late"] == "follows from step"
+    assert (made["late"].to_numpy(zero_copy_only=False) == (made["step"].to_numpy() <= 30)).all()
+
+
 @given(
     edges=st.lists(st.integers(-15, 15), min_size=1, max_size=12, unique=True),
     exceptions=st.integers(0, 3),

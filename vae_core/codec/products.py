@@ -43,7 +43,7 @@ def fit_product(y: Array, x: dict[int, Array], half: Array) -> Fitted | None:
 
 
 def fit_quotient(y: Array, x: dict[int, Array], half: Array) -> Fitted | None:
-    """Two sources and the factor of the quotient that nearly all rows are, rounded or cut off; what it is by 0."""
+    """Two sources and the factor of the quotient that nearly all rows are, rounded or cut off."""
     varied = {k: values for k, values in x.items() if (values != np.median(values)).mean() > _VARIED}
     if len(varied) < 2:
         return None
@@ -61,13 +61,11 @@ def fit_quotient(y: Array, x: dict[int, Array], half: Array) -> Fitted | None:
             likely = np.nanmean(np.where(np.isnan(said), np.nan, np.abs(start - ratio * said) < near), axis=0)
         for b in np.array(names)[(likely >= _MULTIPLIED) & (known >= FIRST / 2)].tolist():
             some = varied[b] != 0
-            values, rows = np.unique(y[~some], return_counts=True)
-            otherwise = float(values[rows.argmax()]) if len(values) else 0.0
             quotient = varied[a][some] / varied[b][some]
             for shift in (0.0, 1.0):  # rounded, or cut off
                 factor = _factor(y[some] + shift * half[some] * np.sign(y[some]), quotient, half[some])
                 if factor is not None:
-                    return (a, b), (factor,), otherwise
+                    return (a, b), (factor,), 0.0
     return None
 
 

@@ -58,8 +58,7 @@ class Relation:
         coefficients: of a sum, one for each of them; of a product, a quotient or a curve, one for it; of a bend the
             rates below and above it; of a moment the ratio of the source's ticks to the column's, as two integers,
             where they differ.
-        constant: what is added to a sum or a curve; what a bend is at; what a quotient by 0 is; of a repeat, the number
-            that means it.
+        constant: what is added to a sum or a curve; what a bend is at; of a repeat, the number that means it.
         grid: of the column's values; the rest counts its steps.
         clocks: those of the columns that are times of day written as 1745; they count in minutes.
         shares: those of a product's sources that are taken off: they count as 1 less their value.
@@ -120,7 +119,7 @@ class Relation:
             for k, value in zip(self.sources, values, strict=True):
                 total = total * (1.0 - value if k in self.shares else value)
         elif self.how is How.QUOTIENT:
-            total = quotient(values[0], values[1], self.coefficients[0], self.constant)
+            total = self.coefficients[0] * quotient(*values)
         elif self.ladder is not None:
             known = self.ladder.known(values[0])
             total = np.full(len(known), self.ladder.otherwise)
@@ -171,12 +170,9 @@ class Relation:
         )
 
 
-def quotient(top: Array, bottom: Array, factor: float, otherwise: float) -> Array:
-    """Numbers [n] divided, times a factor, float64; `otherwise` where by 0."""
-    found = np.full(len(top), otherwise)
-    known = bottom != 0
-    found[known] = factor * (top[known] / bottom[known])
-    return found
+def quotient(top: Array, bottom: Array) -> Array:
+    """Numbers [n] divided, float64; 0 by 0."""
+    return np.divide(top, bottom, out=np.zeros(len(top)), where=bottom != 0)
 
 
 def bent(x: Array, at: float, constant: float, below: float, above: float) -> Array:
