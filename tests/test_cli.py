@@ -158,6 +158,25 @@ def test_an_interrupted_command_says_so(tmp_path: Path) -> None:
     assert not list(models.glob("*/*"))
 
 
+def test_an_interrupt_waits_for_the_import_that_would_swallow_it(tmp_path: Path) -> None:
+    (tmp_path / "swallowing.py").write_text(
+        "import os, signal, time\n"
+        "try:\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(0.2)\n"
+        "except BaseException:\n    pass\n"
+    )
+    (tmp_path / "script.py").write_text(
+        "import time\nfrom vae_core.cli import app, main\n"
+        "@app.command()\ndef wait():\n    import swallowing\n    print('imported', flush=True)\n    time.sleep(5)\n"
+        "main(['wait'])\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 130
+    assert ended.stdout == "imported\n"
+    assert ended.stderr.strip().startswith("interrupted")
+
+
 def test_a_text_column_is_named_in_a_note(tmp_path: Path) -> None:
     lines = ["n,remark"] + [f"{i % 9},the {i}th remark of {i * 31 % 97} words or more" for i in range(300)]
     (tmp_path / "notes.csv").write_text("\n".join(lines) + "\n")

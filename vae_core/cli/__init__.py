@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
+from types import FrameType
 
 import click
 
@@ -37,6 +41,8 @@ for _command in (run, ingest, train, export, evaluate, generate, verify, show, l
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit: errors are one line on stderr."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else the shell has it ignored
+        signal.signal(signal.SIGINT, _Interrupt())
     code = call(args)
     if "prefect" in sys.modules:
         # What there was to tell Prefect's server is told. Its own exit would wait, for half a minute at times, for one
@@ -46,6 +52,24 @@ def main(args: Sequence[str] | None = None) -> None:
             sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+class _Interrupt:
+    """KeyboardInterrupt, but never amid an import: torch's and triton's swallow it, or make another error of it."""
+
+    def __init__(self) -> None:
+        self.again = threading.Timer(0, _thread.interrupt_main)
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.again.cancel()
+        while frame is not None:
+            if frame.f_code.co_filename.startswith("<frozen importlib"):
+                self.again = threading.Timer(0.05, _thread.interrupt_main)
+                self.again.daemon = True
+                self.again.start()
+                return
+            frame = frame.f_back
+        raise KeyboardInterrupt
 
 
 def call(args: Sequence[str] | None = None) -> int:
