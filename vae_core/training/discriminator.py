@@ -110,7 +110,7 @@ def learn(
         l2_regularization=5.0,
         categorical_features=list(range(features.sets)) or None,
         early_stopping=True,
-        n_iter_no_change=15,
+        n_iter_no_change=40,
         random_state=seed,
     )
     trees.fit(x[0], y[0], weights[0], X_val=x[1], y_val=y[1], sample_weight_val=weights[1])
