@@ -23,7 +23,7 @@ Fitted: TypeAlias = tuple[tuple[int, ...], tuple[float, ...], float]
 
 def fit_product(y: Array, x: dict[int, Array], half: Array) -> Fitted | None:
     """Two sources and the factor of the product that nearly all rows are, but for `half`, as `Relation` has them."""
-    varied = {k: values for k, values in x.items() if (values != np.median(values)).mean() > _VARIED}
+    varied = {k: values for k, values in x.items() if _varies(values)}
     names = list(varied)
     first = np.column_stack([values[:FIRST] for values in varied.values()]) if names else np.empty((0, 0))
     start = y[:FIRST, None]
@@ -44,7 +44,7 @@ def fit_product(y: Array, x: dict[int, Array], half: Array) -> Fitted | None:
 
 def fit_quotient(y: Array, x: dict[int, Array], half: Array) -> Fitted | None:
     """Two sources and the factor of the quotient that nearly all rows are, rounded or cut off."""
-    varied = {k: values for k, values in x.items() if (values != np.median(values)).mean() > _VARIED}
+    varied = {k: values for k, values in x.items() if _varies(values)}
     if len(varied) < 2:
         return None
     names, first = [*varied], np.column_stack([values[:FIRST] for values in varied.values()])
@@ -76,19 +76,22 @@ def is_share(array: pa.Array) -> bool:
 
 
 def fit_less(y: Array, x: dict[int, Array], shares: list[int], half: Array) -> tuple[Fitted, tuple[int, ...]] | None:
-    """As `_fit_product`, of one or two sources and what one of `shares` leaves of them; and which one."""
+    """As `fit_product`, of one or two sources and what one of `shares` leaves of them; and which one."""
     for share in shares:
         left = 1.0 - x[share]
         others = {k: values for k, values in x.items() if k != share}
-        if (x[share] != np.median(x[share])).mean() <= _VARIED:
+        if not _varies(x[share]):
             continue
         for k, values in others.items():
-            varies = (values != np.median(values)).mean() > _VARIED
-            if varies and (factor := _factor(y, values * left, half)) is not None:
+            if _varies(values) and (factor := _factor(y, values * left, half)) is not None:
                 return ((k, share), (factor,), 0.0), (share,)
         if (found := fit_product(y / left, others, half / left)) is not None:
             return ((*found[0], share), found[1], 0.0), (share,)
     return None
+
+
+def _varies(values: Array) -> bool:
+    return bool((values != np.median(values)).mean() > _VARIED)
 
 
 def _factor(y: Array, product: Array, half: Array) -> float | None:
