@@ -56,9 +56,12 @@ def test_sets_tell_every_level_and_numbers_lie_where_they_say(codec: Codec) -> N
     features = Features(codec)
     codes, position = made(codec, 5_000)
     values = features(codes, position)
-    for j, size in enumerate(features.sizes):
-        assert set(np.unique(values[:, j])) <= set(range(size))
+    for j, feature in enumerate(features.sized):
+        assert set(np.unique(values[:, j])) <= set(range(feature.size))
     column = {name: k for k, name in enumerate(codec.schema.arrow.names)}
+    assert {f.column for f in features.sized if f.levels} >= {
+        column[name] for name in ("few", "some", "region", "many")
+    }
     sets = {name: [j for j in range(features.sets) if features.all[j].column == column[name]] for name in column}
     assert {name: len(own) for name, own in sets.items()} | {"few": 1, "some": 3, "region": 1, "many": 0} == {
         name: len(own) for name, own in sets.items()
@@ -74,7 +77,7 @@ def test_what_a_relation_makes_is_told_as_it_is_written(codec: Codec) -> None:
     features = Features(codec)
     (j,) = (j for j, feature in enumerate(features.all) if feature.part is None)
     codes, position = made(codec, 1_000)
-    assert j >= len(features.sizes) and features.all[j].column == codec.relations[0].column
+    assert j >= len(features.sized) and features.all[j].column == codec.relations[0].column
     written = codec.decode(codes, position, 0).column(features.all[j].column).to_numpy(zero_copy_only=False)
     assert np.array_equal(features(codes, position)[:, j], np.nan_to_num(written).astype(np.float32))
 

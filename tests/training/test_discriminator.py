@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
 from vae_core.codec import Codec
-from vae_core.codec.features import Features
+from vae_core.codec.features import Feature, Features
 from vae_core.config import SchemaConfig, TrainingConfig
 from vae_core.export.discriminator import STEPS, build_discriminator
 from vae_core.ingest import ingest
@@ -140,8 +140,10 @@ def test_rows_that_are_kept_are_more_like_real_ones(learned: Learned, found: Dis
     def marginals(rows: npt.NDArray[np.float32]) -> float:
         """Mean total variation over the features."""
         errors = []
-        for j, size in enumerate(Features(codec).sizes):
-            one, two = (np.bincount(table[:, j].astype(int), minlength=size) / len(table) for table in (rows, real))
+        for j, feature in enumerate(Features(codec).sized):
+            one, two = (
+                np.bincount(table[:, j].astype(int), minlength=feature.size) / len(table) for table in (rows, real)
+            )
             errors.append(np.abs(one - two).sum() / 2)
         return float(np.mean(errors))
 
@@ -164,18 +166,33 @@ def test_odds_of_few_rows_cost_no_draws(learned: Learned, found: Discriminator) 
 def test_what_is_kept_has_the_marginals_of_the_real_rows() -> None:
     """Also where much counts as good enough, as few rows would be kept otherwise."""
     rng = np.random.default_rng(0)
-    real = np.stack([rng.binomial(40, 0.50, 20_000), rng.geometric(0.20, 20_000).clip(1, 30)], axis=1)
-    pool = np.stack([rng.binomial(40, 0.48, 50_000), rng.geometric(0.24, 50_000).clip(1, 30)], axis=1)
-    odds, sizes = np.exp(2 * rng.standard_normal(len(pool)) + 0.1 * pool[:, 0]), [41, 31]
-    factors = discriminator._raked(odds, pool.astype(np.float32), real.astype(np.float32), sizes)
+    real = np.stack([*rng.binomial([[40], [900]], 0.5, (2, 20_000)), rng.geometric(0.20, 20_000).clip(1, 30)], axis=1)
+    pool = np.stack(
+        [*rng.binomial([[40], [900]], [[0.48], [0.498]], (2, 50_000)), rng.geometric(0.24, 50_000).clip(1, 30)], axis=1
+    )
+    odds = np.exp(2 * rng.standard_normal(len(pool)) + 0.1 * pool[:, 0])
+    features = [Feature(k, k, size) for k, size in enumerate((41, 901, 31))]
+    factors = discriminator._raked(odds, pool.astype(np.float32), real.astype(np.float32), features)
     weights = odds * np.exp(sum(table[pool[:, j]] for j, table in enumerate(factors)))
     kept = np.minimum(1, weights / discriminator._scale(weights))
     assert kept.mean() >= discriminator.LEAST_KEPT
-    for j, size in enumerate(sizes):
-        wanted = np.bincount(real[:, j], minlength=size) / len(real)
-        found = np.bincount(pool[:, j], kept, size) / kept.sum()
-        # Groups are of a sixty-fourth of the rows at least, so rare values are right together.
+    for j, feature in enumerate(features):
+        wanted = np.bincount(real[:, j], minlength=feature.size) / len(real)
+        found = np.bincount(pool[:, j], kept, feature.size) / kept.sum()
         assert np.abs(np.cumsum(found - wanted)).max() < 0.02
+
+
+def test_rare_levels_keep_their_share() -> None:
+    """Each by itself, though the discriminator likes none of them, and though the next ones are frequent."""
+    rng = np.random.default_rng(2)
+    law = np.array([0.5, 0.002, 0.3, 0.003, 0.19, 0.005])
+    real, pool = (rng.choice(len(law), (n, 1), p=law) for n in (50_000, 200_000))
+    odds = np.where(law[pool[:, 0]] < 0.01, 0.4, 1.0) * np.exp(0.3 * rng.standard_normal(len(pool)))
+    (factors,) = discriminator._raked(odds, pool.astype(np.float32), real.astype(np.float32), [Feature(0, 0, len(law))])
+    weights = odds * np.exp(factors[pool[:, 0]])
+    kept = np.minimum(1, weights / discriminator._scale(weights))
+    wanted = np.bincount(real[:, 0]) / len(real)
+    assert np.allclose(np.bincount(pool[:, 0], kept) / kept.sum(), wanted, rtol=0.02)
 
 
 def test_rows_that_nothing_tells_from_drawn_ones_need_none(learned: Learned) -> None:

@@ -98,7 +98,8 @@ def test_rows_that_a_discriminator_keeps_and_are_given_have_the_marginals_of_all
         assert found is not None
         odds = np.minimum(found.trees.decision_function(x), found.ceiling)
         weight = np.exp(np.minimum(0, odds + sum(f[x[:, j].astype(int)] for j, f in enumerate(found.factors))))
-        sets = [(np.bincount(real[:, j].astype(int), minlength=size), j) for j, size in enumerate(features.sizes[:3])]
+        sized = enumerate(features.sized[:3])
+        sets = [(np.bincount(real[:, j].astype(int), minlength=feature.size), j) for j, feature in sized]
         shares = [(c / c.sum(), np.bincount(x[:, j].astype(int), weight, len(c)) / weight.sum()) for c, j in sets]
         return max(float(np.abs(a - b).sum() / 2) for a, b in shares)
 

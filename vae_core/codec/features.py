@@ -29,12 +29,14 @@ class Feature:
         part: index of the part of whose leaf it tells; `None` for a column that a relation makes.
         column: index of the column.
         size: it is one of 0..size-1; 0 where it is any number.
+        levels: whether values are levels, each of which counts by itself.
         first: of a set, the leaf that is its 1. Those before are 0, those after the last of the set one number more.
     """
 
     part: int | None
     column: int
     size: int = 0
+    levels: bool = False
     first: int | None = None
 
 
@@ -55,11 +57,12 @@ class Features:
             size = part.leaves.size + 1  # one for missing
             if not part.subs and not part.determinants:
                 continue  # always the same
-            if not isinstance(part.leaves, NumericLeaves) and size <= MOST_SETS * SET:
-                sets += [Feature(k, part.column, SET + 2, first) for first in range(0, size, SET)]
+            levels = not isinstance(part.leaves, NumericLeaves)
+            if levels and size <= MOST_SETS * SET:
+                sets += [Feature(k, part.column, SET + 2, levels, first) for first in range(0, size, SET)]
                 if size <= SET:
                     continue
-            leaves.append(Feature(k, part.column, size))
+            leaves.append(Feature(k, part.column, size, levels))
         made = [Feature(None, relation.column) for relation in self.codec.relations]
         return (*sets, *leaves, *made)
 
@@ -69,9 +72,9 @@ class Features:
         return sum(feature.first is not None for feature in self.all)
 
     @property
-    def sizes(self) -> list[int]:
-        """Of those of known size, which come first."""
-        return [feature.size for feature in self.all if feature.size]
+    def sized(self) -> tuple[Feature, ...]:
+        """Those of known size, which come first."""
+        return tuple(feature for feature in self.all if feature.size)
 
     def __call__(self, codes: Array, position: Array) -> _Floats:
         """The features of rows as they will be written, float32 [n, features].

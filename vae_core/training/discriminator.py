@@ -8,6 +8,7 @@ proportional fitting), found on other drawn rows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from vae_core.codec import Codec, RareRows
-from vae_core.codec.features import Features
+from vae_core.codec.features import Feature, Features
 from vae_core.codec.settled import rare as find_rare
 from vae_core.model import VAE
 from vae_core.training.drawing import draw, positions
@@ -30,7 +31,7 @@ SURE = 0.05  # share of the rows drawn that are always kept, at least
 LEAST_KEPT = 0.4  # mean probability of being kept, at least: bounds the draws that a row takes
 LEAST_HELD, MOST_HELD = 200, 10_000  # real rows that tell when to stop
 WORTH = 0.51  # AUC on held-out rows above which it pays, past two standard errors
-GROUPS = 64  # of a feature's values, of about as many rows each
+GROUPS = 64  # of a number's values, of about as many rows each; a level is a group, so a rare one keeps its share
 PASSES = 8
 PRIOR_COUNT = 2.0  # pseudo-rows a group: rare groups move little
 
@@ -128,7 +129,7 @@ def learn(
     odds = np.exp(trees.decision_function(pool))
     ceiling = float(np.log(min(CEILING * odds.mean(), _likely(odds, 1 - FEW))))
     odds = np.minimum(odds, np.exp(ceiling))
-    factors = _raked(odds, pool, real, features.sizes)
+    factors = _raked(odds, pool, real, features.sized)
     weight = odds * np.exp(sum(f[pool[:, j].astype(np.int64)] for j, f in enumerate(factors)))
     scale = _scale(weight)
     factors[0] -= np.log(scale)
@@ -140,7 +141,7 @@ def _some(rows: npt.NDArray[np.int64], most: int, rng: np.random.Generator) -> n
 
 
 def _raked(
-    odds: npt.NDArray[np.float64], pool: _Floats, real: _Floats, sizes: list[int]
+    odds: npt.NDArray[np.float64], pool: _Floats, real: _Floats, features: Sequence[Feature]
 ) -> list[npt.NDArray[np.float64]]:
     """Logarithms of factors, [size] of each feature, by which `pool`, weighted by `odds`, gets the marginals of `real`.
 
@@ -148,9 +149,11 @@ def _raked(
     weights up to `_scale`, as none counts for more.
     """
     marginals = []
-    for j, size in enumerate(sizes):
-        edges = np.unique(np.quantile(real[:, j], np.linspace(0, 1, GROUPS + 1)[1:-1], method="higher"))
-        group = np.searchsorted(edges, np.arange(size))
+    for j, feature in enumerate(features):
+        edges = np.arange(feature.size - 1)
+        if not feature.levels and feature.size > GROUPS:
+            edges = np.unique(np.quantile(real[:, j], np.linspace(0, 1, GROUPS + 1)[1:-1], method="higher"))
+        group = np.searchsorted(edges, np.arange(feature.size))
         drawn, wanted = (group[rows[:, j].astype(np.int64)] for rows in (pool, real))
         counts = np.bincount(wanted, minlength=len(edges) + 1) * (len(pool) / len(real))
         marginals.append((group, drawn, counts, np.zeros(len(counts))))

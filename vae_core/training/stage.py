@@ -41,7 +41,7 @@ from vae_core.training.privately import learn_privately, sealed
 from vae_core.training.redraws import calibrate_given, rare_rows, remembers
 from vae_core.training.trial import drawn_first
 
-STAGE = "train/19"
+STAGE = "train/20"
 FEW_ROWS = 1_000  # below, users are told what to expect
 
 _logger = logging.getLogger(__name__)
