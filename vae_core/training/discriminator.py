@@ -105,10 +105,11 @@ def learn(
     x[0][:, np.isnan(x[0]).all(axis=0)] = 0.0  # scikit-learn fails on what is missing in every row
     trees = HistGradientBoostingClassifier(
         learning_rate=0.3,
-        max_iter=250,
-        max_leaf_nodes=15,
+        max_iter=400,
+        max_leaf_nodes=31,
+        max_features=0.5,
         min_samples_leaf=40,
-        l2_regularization=5.0,
+        l2_regularization=100.0,  # or single rows that were learned are told by heart
         categorical_features=list(range(features.sets)) or None,
         early_stopping=True,
         n_iter_no_change=40,
