@@ -109,7 +109,8 @@ def test_what_is_missing_in_all_rows_at_hand_tells_nothing(
 
     monkeypatch.setattr(Features, "__call__", with_one_more)
     discriminator = learn(*learned, rare=None, seed=0)
-    assert discriminator is not None and discriminator.auc == found.auc
+    # Not the same: each split looks at half of the features, drawn from one more.
+    assert discriminator is not None and abs(discriminator.auc - found.auc) < 0.02
 
 
 def test_a_row_does_not_depend_on_those_beside_it(learned: Learned, found: Discriminator) -> None:
