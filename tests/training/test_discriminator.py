@@ -174,6 +174,7 @@ def test_what_is_kept_has_the_marginals_of_the_real_rows() -> None:
     odds = np.exp(2 * rng.standard_normal(len(pool)) + 0.1 * pool[:, 0])
     features = [Feature(k, k, size) for k, size in enumerate((41, 901, 31))]
     factors = discriminator._raked(odds, pool.astype(np.float32), real.astype(np.float32), features)
+    assert len(np.unique(factors[1])) <= discriminator.GROUPS < 100 < len(np.unique(pool[:, 1]))
     weights = odds * np.exp(sum(table[pool[:, j]] for j, table in enumerate(factors)))
     kept = np.minimum(1, weights / discriminator._scale(weights))
     assert kept.mean() >= discriminator.LEAST_KEPT
